@@ -1,0 +1,100 @@
+// Engine: what a front end (server/, `penstock complete`, `penstock bench`) talks to.
+//
+// Thread-safe: every method may be called from any thread; outputs come on the engine's own thread.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/request.h"
+
+namespace penstock {
+
+// A cumulative histogram, as Prometheus has it.
+struct Histogram {
+  std::vector<double> bounds;      // upper bounds, ascending, without +Inf
+  std::vector<uint64_t> counts;    // [bounds.size() + 1], not cumulative; the last is above all bounds
+  double sum = 0;
+  uint64_t count = 0;
+
+  explicit Histogram(std::vector<double> bounds = {}) : bounds(std::move(bounds)), counts(this->bounds.size() + 1) {}
+  void Observe(double value) {
+    size_t i = 0;
+    while (i < bounds.size() && value > bounds[i]) ++i;
+    ++counts[i];
+    sum += value;
+    ++count;
+  }
+};
+
+// Everything that /metrics, /load and the log line print; a consistent copy of the engine thread's own counters.
+// Histograms are in seconds or tokens, with vLLM's names and buckets (engine/engine_stats.cc).
+struct EngineStats {
+  // gauges
+  int32_t num_running = 0;
+  int32_t num_waiting = 0;
+  double kv_cache_usage = 0;           // share of blocks that hold live sequences, 0..1
+  int32_t num_blocks = 0;
+  int32_t block_size = 0;
+  int64_t waiting_prompt_tokens = 0;   // prompt tokens not yet computed, of waiting and running requests
+  int32_t steps_in_flight = 0;
+  int64_t last_progress_us = 0;        // when a step last came back, or work last appeared on an idle engine
+  // counters
+  uint64_t prompt_tokens = 0;          // prompt tokens of requests whose prefill ended, cached ones included
+  uint64_t prompt_tokens_cached = 0;
+  uint64_t generation_tokens = 0;
+  uint64_t prefix_cache_queries = 0;   // tokens looked up
+  uint64_t prefix_cache_hits = 0;      // tokens found
+  uint64_t preemptions = 0;
+  uint64_t steps = 0;
+  std::map<std::string, uint64_t> finished;             // by "stop", "length", "abort", "error"
+  std::map<std::string, uint64_t> admission_rejections; // by reason
+  std::vector<double> stage_busy_seconds;               // [num_stages]
+  // histograms, by vLLM's name without the prefix ("time_to_first_token_seconds")
+  std::map<std::string, Histogram> histograms;
+};
+
+// The limits that a front end checks a request against before it is admitted.
+struct EngineLimits {
+  int32_t max_model_len = 0;
+  int32_t vocab_size = 0;
+  int32_t max_num_seqs = 0;
+  int32_t max_logprobs = 20;
+  int32_t num_stages = 1;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  virtual const EngineLimits& limits() const = 0;
+
+  // Takes the request, or says why not: kInvalidArgument for what can never run (prompt too long …),
+  // kResourceExhausted where queue limits are reached, kUnavailable while draining or when the engine has failed.
+  // The sink is called only if the status is OK.
+  virtual Status Submit(Request request, OutputSink sink) = 0;
+
+  // Ends the request at the next chunk boundary of every stage; its sink gets kAbort. Unknown ids are ignored.
+  virtual void Abort(const std::string& request_id) = 0;
+
+  virtual EngineStats Stats() const = 0;
+
+  // OK while the engine can make progress; kUnavailable with the reason when it is draining, dead, or has made none
+  // for too long while steps are in flight.
+  virtual Status Health() const = 0;
+
+  // Drops all cached prefix blocks that no live sequence uses.
+  virtual void ResetPrefixCache() = 0;
+
+  // Refuses new requests, and returns when the live ones have ended or `timeout_us` have passed; then aborts the
+  // rest.
+  virtual void Drain(int64_t timeout_us) = 0;
+};
+
+}  // namespace penstock

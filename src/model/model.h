@@ -1,0 +1,84 @@
+// Model: the layers [first_layer, last_layer) of one rank, with their weights and their share of the KV cache.
+//
+// Loading, per-stage ranges and memory estimates all read the tensor table that the architecture's file declares.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/status.h"
+#include "kernels/kernels.h"
+#include "model/model_config.h"
+#include "tensor/mat.h"
+
+namespace penstock {
+
+// What one rank holds. Stage 0 has the embedding, the last stage the final norm and the head.
+struct LayerRange {
+  int32_t first_layer = 0;
+  int32_t last_layer = 0;
+  bool has_embedding = true;
+  bool has_head = true;
+};
+
+// The tokens of one step, in rows. The spans cover the rows [0, token_ids.size()) in order, without gaps.
+struct ModelBatch {
+  std::span<const int32_t> token_ids;  // [num_tokens]
+  std::span<const int32_t> positions;  // [num_tokens]
+  std::span<const SeqSpan> spans;
+};
+
+struct ModelOptions {
+  DType dtype = DType::kBF16;         // of weights, activations and KV: bf16 or f32
+  int32_t block_size = 64;
+  int32_t max_batched_tokens = 2048;  // rows of the largest step
+  int32_t max_model_len = 4096;
+  int32_t max_logit_rows = 1;         // rows of the largest Logits() call
+};
+
+// Bytes that one rank will take, computed before any is taken.
+struct ModelMemory {
+  size_t weight_bytes = 0;
+  size_t kv_block_bytes = 0;      // one block of every layer of the rank
+  size_t activation_bytes = 0;    // bound at (max_batched_tokens, max_model_len), kernel scratch included
+};
+
+// Called while loading with the bytes read so far and in all, from the loading thread.
+using LoadProgress = std::function<void(size_t done_bytes, size_t total_bytes)>;
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual const ModelConfig& config() const = 0;
+  virtual const LayerRange& range() const = 0;
+  virtual ModelMemory memory() const = 0;
+
+  // Takes the memory of `num_blocks` KV blocks (touched when first written). Once, before Forward().
+  virtual void AllocateKv(int32_t num_blocks) = 0;
+
+  // Runs the layers. hidden: [num_tokens, hidden_dim] in the activation type; written from token_ids on the rank
+  // that has the embedding, else read as the previous stage's output; holds this rank's output afterwards.
+  virtual void Forward(const ModelBatch& batch, Mat hidden) = 0;
+
+  // Final norm and head of selected rows. rows: [m, hidden_dim]; logits: f32 [m, vocab_size].
+  // Only on the rank that has the head.
+  virtual void Logits(ConstMat rows, Mat logits) = 0;
+};
+
+// What a rank of this model will need.
+Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRange& range, const ModelOptions& options,
+                                        const Kernels& kernels);
+
+// Loads the tensors of `range` from the safetensors of `model_dir`. `kernels` outlives the model. Errors name the
+// tensor, what was found and what was expected.
+Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,
+                                         const LayerRange& range, const ModelOptions& options, Kernels& kernels,
+                                         const LoadProgress& progress = {});
+
+}  // namespace penstock

@@ -1,0 +1,36 @@
+// Executor: what executes steps. The pipeline of stages (pipeline/) in the product; a cost model in virtual time
+// (sim/) in tests and in the simulator.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "plan/step.h"
+
+namespace penstock {
+
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  // Number of stages: a step passes all of them before its result is there.
+  virtual int num_stages() const = 0;
+
+  // Hands over a step; never waits. Results come in the order of submission.
+  virtual void Submit(std::unique_ptr<Step> step) = 0;
+
+  // The next result, or null if none is there yet; never waits.
+  virtual std::unique_ptr<StepResult> Poll() = 0;
+
+  // `notify` is called, from any thread, whenever Poll() may have something. Set before the first Submit().
+  virtual void SetNotify(std::function<void()> notify) = 0;
+
+  // A hint: stages that have not yet begun a chunk of this sequence may skip it. The results of steps in flight
+  // still come (StepResult::skipped names the sequence); only then may the sequence's blocks be used again.
+  virtual void Cancel(SeqId seq) = 0;
+};
+
+}  // namespace penstock
