@@ -30,7 +30,7 @@ namespace penstock {
 
 // What goes wrong with a step.
 struct SimFault {
-  Status status;         // not OK: the step fails
+  Status status = {};    // not OK: the step fails
   int64_t delay_us = 0;  // its result comes so much later
   bool lose_token = false;  // the result has no tokens
 };
@@ -43,8 +43,8 @@ struct SimConfig {
   StepCost cost = SimpleStepCost{.per_step_us = 100, .per_token_us = 1};
   // False: the KV cache holds nothing, for simulations at scale; a token depends on its sequence and position only.
   bool track_contents = true;
-  SimSampler::Script script;
-  std::function<SimFault(const Step&)> fault;
+  SimSampler::Script script = nullptr;
+  std::function<SimFault(const Step&)> fault = nullptr;
 };
 
 class SimExecutor : public Executor {
