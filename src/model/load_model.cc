@@ -61,7 +61,7 @@ void LogUnused(const Checkpoint& checkpoint, const TensorTable& table, const Mod
   }
   if (unknown.empty()) return;
   const size_t num_shown = std::min(unknown.size(), kShownNames);
-  LogWarning("{} tensors of the checkpoint are not used: {}{}", unknown.size(),
+  LogWarning("{} of the tensors of the checkpoint not used: {}{}", unknown.size(),
              fmt::join(unknown.begin(), unknown.begin() + static_cast<ptrdiff_t>(num_shown), ", "),
              unknown.size() > num_shown ? ", …" : "");
 }
