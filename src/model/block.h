@@ -26,6 +26,9 @@ struct LayerStep {
   KvLayerView kv;
 };
 
+// A bias, which may be absent, as Linear() takes it.
+inline const float* DataOrNull(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
+
 class Block {
  public:
   virtual ~Block() = default;

@@ -12,6 +12,8 @@ namespace {
 
 constexpr MoeMlp::Options kMoeOptions = {.score_bias = true};
 
+MlaAttention::Options AttentionOptions(const ModelConfig& config) { return {.bias = config.attention_bias}; }
+
 void ReadMoeConfig(ConfigReader& json, ModelConfig& config) {
   json.Only("scoring_func", "sigmoid");
   json.Only("topk_method", "noaux_tc");
@@ -41,21 +43,20 @@ void ReadConfig(ConfigReader& json, ModelConfig& config) {
   config.rope_interleave = json.Bool("rope_interleave", true);
   config.num_nextn_predict_layers =
       json.Int(json.Has("num_nextn_predict_layers") ? "num_nextn_predict_layers" : "num_mtp_layers", 0);
-  json.Only("attention_bias", false);
   if (config.kv_lora_rank <= 0) json.Fail(InvalidArgument("kv_lora_rank = {}", config.kv_lora_rank));
   ReadMoeConfig(json, config);
 }
 
 void DeclareLayer(const ModelConfig& config, int32_t layer, TensorTable& table) {
   DeclareNorms(config, layer, table);
-  MlaAttention::Declare(config, layer, table);
+  MlaAttention::Declare(config, AttentionOptions(config), layer, table);
   if (layer >= config.first_dense_layers) MoeMlp::Declare(config, kMoeOptions, layer, table);
   else DenseMlp::Declare("mlp.", config.hidden_dim, config.intermediate_dim, layer, table);
 }
 
 DecoderLayer MakeLayer(const ModelConfig& config, int32_t layer_idx, WeightSource& weights) {
   DecoderLayer layer = MakeNorms(weights);
-  layer.attention = std::make_unique<MlaAttention>(config, weights);
+  layer.attention = std::make_unique<MlaAttention>(config, AttentionOptions(config), weights);
   if (layer_idx >= config.first_dense_layers) layer.mlp = std::make_unique<MoeMlp>(config, kMoeOptions, weights);
   else layer.mlp = std::make_unique<DenseMlp>("mlp.", config.intermediate_dim, weights);
   return layer;

@@ -10,11 +10,6 @@
 #include <utility>
 
 namespace penstock {
-namespace {
-
-const float* DataOrNull(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
-
-}  // namespace
 
 void GqaAttention::Declare(const ModelConfig& config, const Options& options, int32_t layer, TensorTable& table) {
   const int64_t hidden = config.hidden_dim;

@@ -26,7 +26,7 @@ float MlaSoftmaxScale(const ModelConfig& config) {
   return static_cast<float>(scale * mscale * mscale);
 }
 
-void MlaAttention::Declare(const ModelConfig& config, int32_t layer, TensorTable& table) {
+void MlaAttention::Declare(const ModelConfig& config, const Options& options, int32_t layer, TensorTable& table) {
   const int64_t hidden = config.hidden_dim;
   const int64_t heads = config.num_heads;
   const int64_t q = heads * (config.nope_dim + config.rope_dim);
@@ -45,10 +45,15 @@ void MlaAttention::Declare(const ModelConfig& config, int32_t layer, TensorTable
   } else {
     specs.push_back({"self_attn.q_proj.weight", {q, hidden}, Shard::kColumn});
   }
+  if (options.bias) {
+    if (q_rank > 0) specs.push_back({"self_attn.q_a_proj.bias", {q_rank}, Shard::kReplicated});
+    specs.push_back({"self_attn.kv_a_proj_with_mqa.bias", {rank + config.rope_dim}, Shard::kReplicated});
+    specs.push_back({"self_attn.o_proj.bias", {hidden}, Shard::kReplicated});
+  }
   table.AddLayer(layer, std::move(specs));
 }
 
-MlaAttention::MlaAttention(const ModelConfig& config, WeightSource& weights)
+MlaAttention::MlaAttention(const ModelConfig& config, const Options& options, WeightSource& weights)
     : shape_{.num_heads = config.num_heads,
              .kv_lora_rank = config.kv_lora_rank,
              .nope_dim = config.nope_dim,
@@ -66,6 +71,13 @@ MlaAttention::MlaAttention(const ModelConfig& config, WeightSource& weights)
   kv_a_norm_ = weights.Vector({"self_attn.kv_a_layernorm.weight"});
   kv_b_ = weights.KvB("self_attn.kv_b_proj.weight", shape_);
   o_ = weights.Matrix({"self_attn.o_proj.weight"});
+  if (options.bias) {
+    if (q_is_low_rank()) first_bias_ = weights.Vector({"self_attn.q_a_proj.bias"});
+    else first_bias_.assign(static_cast<size_t>(q_dim()), 0.0f);  // the direct q has none
+    const std::vector<float> kv_a_bias = weights.Vector({"self_attn.kv_a_proj_with_mqa.bias"});
+    first_bias_.insert(first_bias_.end(), kv_a_bias.begin(), kv_a_bias.end());
+    o_bias_ = weights.Vector({"self_attn.o_proj.bias"});
+  }
 }
 
 void MlaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) const {
@@ -76,7 +88,7 @@ void MlaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) cons
   const Mat k_rope = first.Cols(first_q_dim() + shape_.kv_lora_rank, shape_.rope_dim);
   Mat q = first.Cols(0, first_q_dim());
 
-  kernels.Linear(x, *first_, first);
+  kernels.Linear(x, *first_, first, DataOrNull(first_bias_));
   if (q_is_low_rank()) {
     const Mat q_a = q;
     kernels.RmsNorm(q_a, q_a_norm_.data(), kInnerNormEps, q_a);
@@ -91,7 +103,7 @@ void MlaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) cons
 
   const Mat out = step.workspace.Take(x.rows, v_dim(), x.dtype);
   kernels.MlaAttention(q, step.spans, shape_, step.kv, *kv_b_, out);
-  kernels.Linear(out, *o_, residual, /*bias=*/nullptr, /*accumulate=*/true);
+  kernels.Linear(out, *o_, residual, DataOrNull(o_bias_), /*accumulate=*/true);
 }
 
 size_t MlaAttention::WorkspaceBytes(int64_t num_tokens, DType dtype) const {

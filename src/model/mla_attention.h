@@ -15,8 +15,12 @@ namespace penstock {
 
 class MlaAttention : public Attention {
  public:
-  static void Declare(const ModelConfig& config, int32_t layer, TensorTable& table);
-  MlaAttention(const ModelConfig& config, WeightSource& weights);
+  struct Options {
+    bool bias = false;  // of q_a, kv_a and o
+  };
+
+  static void Declare(const ModelConfig& config, const Options& options, int32_t layer, TensorTable& table);
+  MlaAttention(const ModelConfig& config, const Options& options, WeightSource& weights);
 
   void Forward(const LayerStep& step, ConstMat x, Mat residual) const override;
   size_t WorkspaceBytes(int64_t num_tokens, DType dtype) const override;
@@ -37,7 +41,9 @@ class MlaAttention : public Attention {
   std::unique_ptr<PackedMat> first_;  // [first_dim, hidden_dim]: q_a (or all of q), latent, rotary key
   std::unique_ptr<PackedMat> q_b_;    // [q_dim, q_lora_rank]; null: q is direct
   std::unique_ptr<PackedKvB> kv_b_;
-  std::unique_ptr<PackedMat> o_;   // [hidden_dim, v_dim]
+  std::unique_ptr<PackedMat> o_;      // [hidden_dim, v_dim]
+  std::vector<float> first_bias_;  // [first_dim]; empty: none
+  std::vector<float> o_bias_;      // [hidden_dim]; empty: none
   std::vector<float> q_a_norm_;    // [q_lora_rank]
   std::vector<float> kv_a_norm_;   // [kv_lora_rank]
 };

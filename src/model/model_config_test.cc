@@ -183,7 +183,6 @@ const BadConfig kBadConfigs[] = {
     {"fp8_block_zero", "llama", R"({"quantization_config":{"quant_method":"fp8","weight_block_size":[0,128]}})", kBad,
      "weight_block_size = [0,128]"},
     {"dtype", "llama", R"({"torch_dtype":"int8"})", kNo, "torch_dtype = \"int8\""},
-    {"deepseek_bias", "deepseek_v3", R"({"attention_bias":true})", kNo, "attention_bias = true"},
     {"deepseek_v2_routing", "deepseek_v3", R"({"topk_method":"group_limited_greedy"})", kNo, "topk_method"},
     {"deepseek_softmax", "deepseek_v3", R"({"scoring_func":"softmax"})", kNo, "scoring_func = \"softmax\""},
     {"moe_layer_freq", "deepseek_v3", R"({"moe_layer_freq":2})", kNo, "moe_layer_freq = 2"},
