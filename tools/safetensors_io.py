@@ -61,11 +61,13 @@ E4M3_VALUES = _e4m3_values()
 
 def to_e4m3(x: np.ndarray) -> np.ndarray:
     """float32 -> float8 e4m3 bits, rounded to nearest, ties to even; beyond 448 it saturates."""
-    magnitude = np.minimum(np.abs(x), 448.0).astype(np.float32)
-    exponent = np.maximum(np.frexp(magnitude)[1] - 1, -6)  # 2^exponent <= magnitude; -6 is the subnormal's
-    step = np.ldexp(np.float32(1), exponent - 3)
-    rounded = np.rint(magnitude / step) * step
-    codes = np.searchsorted(E4M3_VALUES[:127], rounded.astype(np.float32)).astype(np.uint8)
+    magnitude = np.minimum(np.abs(x, dtype=np.float32), np.float32(448))
+    bits = magnitude.view(np.uint32)
+    # Normal numbers: drop 20 bits of the mantissa and change the exponent's bias from 127 to 7.
+    normal = ((bits + np.uint32(0x7FFFF) + ((bits >> np.uint32(20)) & np.uint32(1))) >> np.uint32(20)) - np.uint32(120 << 3)
+    # Multiples of 2^-9: the last bit of a float32 near 2^14 is worth just that.
+    subnormal = (magnitude + np.float32(2**14)).view(np.uint32) - np.float32(2**14).view(np.uint32)
+    codes = np.where(magnitude < np.float32(2**-6), subnormal, normal).astype(np.uint8)
     return codes | (np.signbit(x).astype(np.uint8) << np.uint8(7))
 
 
