@@ -146,6 +146,15 @@ class Kernels {
   // Rows may be heads: a view of [tokens * heads, head_dim].
   virtual void RmsNorm(ConstMat x, const float* weight, float eps, Mat y) = 0;
 
+  // RmsNorm of each head, in place. x: [tokens, columns]; head h is the head_dim columns from h * head_dim on, in
+  // the first num_heads * head_dim columns. weight: [head_dim].
+  virtual void HeadRmsNorm(Mat x, int32_t num_heads, int32_t head_dim, const float* weight, float eps) {
+    for (int32_t h = 0; h < num_heads; ++h) {
+      const Mat head = x.Cols(int64_t{h} * head_dim, head_dim);
+      RmsNorm(head, weight, eps, head);
+    }
+  }
+
   // residual += x; y = RmsNorm(residual). All in the activation type (the sum is rounded before it is normed).
   virtual void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y) = 0;
 

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/counted_weights.h"
+
+#include <algorithm>
+
+#include "base/checked_math.h"
+
+namespace penstock {
+namespace {
+
+// Devices pack rows in tiles; this is the coarsest tile that any of them uses.
+constexpr int64_t kTileRows = 64;
+constexpr int64_t kTileCols = 32;
+
+size_t PackedBytes(int64_t rows, int64_t cols, DType dtype) {
+  return static_cast<size_t>(RoundUp(rows, kTileRows)) * static_cast<size_t>(RoundUp(cols, kTileCols)) *
+         DTypeBytes(dtype);
+}
+
+}  // namespace
+
+std::unique_ptr<PackedMat> CountedWeights::Matrix(Names names) {
+  int64_t rows = 0;
+  for (const std::string& name : names) rows += Spec(name).shape[0];
+  held_bytes_ += PackedBytes(rows, Spec(*names.begin()).shape[1], dtype_);
+  return nullptr;
+}
+
+std::vector<float> CountedWeights::Vector(Names names) {
+  for (const std::string& name : names) held_bytes_ += static_cast<size_t>(Spec(name).shape[0]) * sizeof(float);
+  return {};
+}
+
+std::unique_ptr<PackedKvB> CountedWeights::KvB(const std::string&, const MlaShape& shape) {
+  const int64_t rank = shape.kv_lora_rank;
+  held_bytes_ += PackedBytes(int64_t{shape.num_heads} * (shape.nope_dim + shape.v_dim), rank, dtype_);  // expanded
+  held_bytes_ += shape.num_heads * (PackedBytes(rank, shape.nope_dim, dtype_) + PackedBytes(shape.v_dim, rank, dtype_));
+  return nullptr;
+}
+
+RowTable CountedWeights::Table(const std::string& name) {
+  const size_t element_bytes = std::min(DTypeBytes(dtype_), DTypeBytes(stored_dtype_));
+  held_bytes_ += static_cast<size_t>(Spec(name).shape[0] * Spec(name).shape[1]) * element_bytes;
+  return {};
+}
+
+}  // namespace penstock

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/dense_mlp.h"
+
+#include <utility>
+#include <vector>
+
+namespace penstock {
+
+void DenseMlp::Declare(const std::string& prefix, int64_t hidden_dim, int64_t intermediate_dim, int32_t layer,
+                       TensorTable& table) {
+  std::vector<TensorSpec> specs = {
+      {prefix + "gate_proj.weight", {intermediate_dim, hidden_dim}, Shard::kColumn},
+      {prefix + "up_proj.weight", {intermediate_dim, hidden_dim}, Shard::kColumn},
+      {prefix + "down_proj.weight", {hidden_dim, intermediate_dim}, Shard::kRow},
+  };
+  table.AddLayer(layer, std::move(specs));
+}
+
+DenseMlp::DenseMlp(const std::string& prefix, int32_t intermediate_dim, WeightSource& weights)
+    : intermediate_dim_(intermediate_dim),
+      gate_up_(weights.Matrix({prefix + "gate_proj.weight", prefix + "up_proj.weight"})),
+      down_(weights.Matrix({prefix + "down_proj.weight"})) {}
+
+void DenseMlp::Forward(const LayerStep& step, ConstMat x, Mat residual) const {
+  const Workspace::Scope scope(step.workspace);
+  const Mat gate_up = step.workspace.Take(x.rows, 2 * intermediate_dim_, x.dtype);
+  const Mat inner = step.workspace.Take(x.rows, intermediate_dim_, x.dtype);
+  step.kernels.Linear(x, *gate_up_, gate_up);
+  step.kernels.SiluMul(gate_up, inner);
+  step.kernels.Linear(inner, *down_, residual, /*bias=*/nullptr, /*accumulate=*/true);
+}
+
+size_t DenseMlp::WorkspaceBytes(int64_t num_tokens, DType dtype) const {
+  return Workspace::BytesFor(num_tokens, 2 * intermediate_dim_, dtype) +
+         Workspace::BytesFor(num_tokens, intermediate_dim_, dtype);
+}
+
+}  // namespace penstock

@@ -1,0 +1,122 @@
+// A model is made twice over by the same code: with CountedWeights for the estimate, with LoadedWeights for use.
+//
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "model/counted_weights.h"
+#include "model/decoder.h"
+#include "model/loaded_weights.h"
+#include "model/model.h"
+#include "weights/checkpoint.h"
+#include "weights/tensor_reader.h"
+
+namespace penstock {
+namespace {
+
+constexpr char kEmbedding[] = "model.embed_tokens.weight";
+constexpr char kHead[] = "lm_head.weight";
+constexpr size_t kShownNames = 5;
+
+Result<const Architecture*> ArchitectureOf(const ModelConfig& config) {
+  const Architecture* architecture = FindArchitecture(config.architecture);
+  if (architecture == nullptr) return Unimplemented("architecture \"{}\" is not supported", config.architecture);
+  return architecture;
+}
+
+void CheckOptions(const ModelOptions& options) {
+  CHECK(options.dtype == DType::kBF16 || options.dtype == DType::kF32) << DTypeName(options.dtype);
+  CHECK(options.block_size > 0 && options.block_size % 16 == 0) << options.block_size;
+  CHECK_GT(options.max_batched_tokens, 0);
+  CHECK_GT(options.max_model_len, 0);
+  CHECK_GT(options.max_logit_rows, 0);
+}
+
+// The layer that a tensor name belongs to, -1 for none.
+int32_t LayerOf(const std::string& name) {
+  constexpr std::string_view kPrefix = "model.layers.";
+  if (!name.starts_with(kPrefix)) return -1;
+  int64_t layer = 0;
+  size_t i = kPrefix.size();
+  for (; i < name.size() && name[i] >= '0' && name[i] <= '9' && layer < 1'000'000; ++i) layer = layer * 10 + name[i] - '0';
+  return i > kPrefix.size() && i < name.size() && name[i] == '.' ? static_cast<int32_t>(layer) : -1;
+}
+
+// Logs once what the files hold beyond the table: a sign of a checkpoint that this code knows only in part.
+void LogUnused(const Checkpoint& checkpoint, const TensorTable& table, const ModelConfig& config) {
+  constexpr std::string_view kScaleSuffix = "_scale_inv";
+  size_t num_later = 0;
+  std::vector<std::string> unknown;
+  for (const std::string& name : checkpoint.Names()) {
+    const bool is_scale = name.ends_with(kScaleSuffix);
+    if (table.Has(is_scale ? name.substr(0, name.size() - kScaleSuffix.size()) : name)) continue;
+    if (name.ends_with(".rotary_emb.inv_freq")) continue;  // old Llama files: made from the config
+    if (LayerOf(name) >= config.num_layers) ++num_later;
+    else unknown.push_back(name);
+  }
+  if (num_later > 0) {
+    LogInfo("{} tensors of layers from {} on (multi-token prediction) are not loaded", num_later, config.num_layers);
+  }
+  if (unknown.empty()) return;
+  const size_t num_shown = std::min(unknown.size(), kShownNames);
+  LogWarning("{} of the tensors of the checkpoint not used: {}{}", unknown.size(),
+             fmt::join(unknown.begin(), unknown.begin() + static_cast<ptrdiff_t>(num_shown), ", "),
+             unknown.size() > num_shown ? ", …" : "");
+}
+
+// The head's tensor: its own where the files have one, else, if tied, the embedding.
+std::string HeadName(const ModelConfig& config, const Checkpoint& checkpoint) {
+  return config.tie_word_embeddings && !checkpoint.Find(kHead).ok() ? kEmbedding : kHead;
+}
+
+// Size in the files of all that a range reads. kNotFound naming the first tensor that is missing.
+Result<size_t> StoredBytes(const TensorTable& table, const LayerRange& range, const std::string& head_name,
+                           const TensorReader& reader) {
+  size_t total = 0;
+  for (const TensorSpec& spec : table.specs()) {
+    size_t times = spec.layer >= range.first_layer && spec.layer < range.last_layer ? 1 : 0;
+    if (spec.layer < 0) {
+      times = (range.has_embedding && spec.name == kEmbedding) +
+              (range.has_head && (spec.name == head_name || spec.name == "model.norm.weight"));
+    }
+    if (times == 0) continue;
+    ASSIGN_OR_RETURN(const uint64_t bytes, reader.StoredBytes(spec.name));
+    total += times * bytes;
+  }
+  return total;
+}
+
+}  // namespace
+
+Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRange& range,
+                                        const ModelOptions& options, const Kernels& kernels) {
+  CheckOptions(options);
+  ASSIGN_OR_RETURN(const Architecture* architecture, ArchitectureOf(config));
+  const TensorTable table = MakeTensorTable(*architecture, config);
+  CountedWeights counted(table, options.dtype, config.stored_dtype);
+  const DecoderWeights weights = MakeDecoderWeights(*architecture, config, range, kHead, counted);
+  return MeasureMemory(config, options, weights, kernels);
+}
+
+Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,
+                                         const LayerRange& range, const ModelOptions& options, Kernels& kernels,
+                                         const LoadProgress& progress) {
+  CheckOptions(options);
+  ASSIGN_OR_RETURN(const Architecture* architecture, ArchitectureOf(config));
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));
+  const TensorTable table = MakeTensorTable(*architecture, config);
+  const TensorReader reader(checkpoint, Fp8Blocks{config.fp8_block_rows, config.fp8_block_cols});
+  const std::string head_name = HeadName(config, checkpoint);
+  ASSIGN_OR_RETURN(const size_t total_bytes, StoredBytes(table, range, head_name, reader));
+  if (range.has_embedding) LogUnused(checkpoint, table, config);
+
+  LoadedWeights loaded(table, options.dtype, reader, kernels, progress, total_bytes);
+  DecoderWeights weights = MakeDecoderWeights(*architecture, config, range, head_name, loaded);
+  RETURN_IF_ERROR(loaded.status());
+  return std::unique_ptr<Model>(
+      std::make_unique<DecoderModel>(config, range, options, std::move(weights), kernels));
+}
+
+}  // namespace penstock

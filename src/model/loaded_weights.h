@@ -1,0 +1,34 @@
+// LoadedWeights: weights read from a checkpoint and packed for the rank's device, one tensor at a time.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "model/model.h"
+#include "model/weight_source.h"
+#include "weights/tensor_reader.h"
+
+namespace penstock {
+
+class LoadedWeights : public WeightSource {
+ public:
+  // All arguments outlive the object. `total_bytes` is what `progress` is told to expect.
+  LoadedWeights(const TensorTable& table, DType dtype, const TensorReader& reader, Kernels& kernels,
+                const LoadProgress& progress, size_t total_bytes);
+
+  std::unique_ptr<PackedMat> Matrix(Names names) override;
+  std::vector<float> Vector(Names names) override;
+  std::unique_ptr<PackedKvB> KvB(const std::string& name, const MlaShape& shape) override;
+  RowTable Table(const std::string& name) override;
+
+ private:
+  Result<StoredMat> Read(const std::string& name);
+  void Report(Names names);  // these are read
+
+  const TensorReader& reader_;
+  Kernels& kernels_;
+  const LoadProgress& progress_;
+  const size_t total_bytes_;
+  size_t done_bytes_ = 0;
+};
+
+}  // namespace penstock

@@ -1,0 +1,78 @@
+// Router logits are fp32: products of activations and gate weights as they are, summed in fp32.
+//
+// SPDX-License-Identifier: Apache-2.0
+#include "model/moe_mlp.h"
+
+#include <string>
+#include <utility>
+
+namespace penstock {
+namespace {
+
+constexpr char kSharedPrefix[] = "mlp.shared_experts.";
+
+std::string ExpertPrefix(int32_t expert) { return fmt::format("mlp.experts.{}.", expert); }
+
+}  // namespace
+
+void MoeMlp::Declare(const ModelConfig& config, const Options& options, int32_t layer, TensorTable& table) {
+  const int64_t hidden = config.hidden_dim;
+  const int64_t inter = config.moe_intermediate_dim;
+  std::vector<TensorSpec> specs = {{"mlp.gate.weight", {config.num_experts, hidden}, Shard::kReplicated}};
+  if (options.score_bias) {
+    specs.push_back({"mlp.gate.e_score_correction_bias", {config.num_experts}, Shard::kReplicated});
+  }
+  for (int32_t e = 0; e < config.num_experts; ++e) {
+    const std::string expert = ExpertPrefix(e);
+    specs.push_back({expert + "gate_proj.weight", {inter, hidden}, Shard::kExpert});
+    specs.push_back({expert + "up_proj.weight", {inter, hidden}, Shard::kExpert});
+    specs.push_back({expert + "down_proj.weight", {hidden, inter}, Shard::kExpert});
+  }
+  table.AddLayer(layer, std::move(specs));
+  if (config.num_shared_experts > 0) DenseMlp::Declare(kSharedPrefix, hidden, SharedDim(config), layer, table);
+}
+
+MoeMlp::MoeMlp(const ModelConfig& config, const Options& options, WeightSource& weights)
+    : hidden_dim_(config.hidden_dim),
+      intermediate_dim_(config.moe_intermediate_dim),
+      router_(config.router),
+      gate_(weights.Matrix({"mlp.gate.weight"})) {
+  if (options.score_bias) {
+    score_bias_ = weights.Vector({"mlp.gate.e_score_correction_bias"});
+    router_.bias = score_bias_.data();
+  }
+  for (int32_t e = 0; e < config.num_experts; ++e) {
+    const std::string prefix = ExpertPrefix(e);
+    experts_.gate_up.push_back(weights.Matrix({prefix + "gate_proj.weight", prefix + "up_proj.weight"}));
+    experts_.down.push_back(weights.Matrix({prefix + "down_proj.weight"}));
+  }
+  if (config.num_shared_experts > 0) {
+    shared_ = std::make_unique<DenseMlp>(kSharedPrefix, SharedDim(config), weights);
+  }
+}
+
+void MoeMlp::Forward(const LayerStep& step, ConstMat x, Mat residual) const {
+  const Workspace::Scope scope(step.workspace);
+  const Mat logits = step.workspace.Take(x.rows, router_.num_experts, DType::kF32);
+  const Mat ids = step.workspace.Take(x.rows, router_.top_k, DType::kI32);
+  const Mat scores = step.workspace.Take(x.rows, router_.top_k, DType::kF32);
+  step.kernels.Linear(x, *gate_, logits);
+  step.kernels.RouteTopK(logits, router_, ids.Row<int32_t>(0), scores.Row<float>(0));
+  if (shared_ != nullptr) shared_->Forward(step, x, residual);
+  step.kernels.MoeMlp(x, ids.Row<int32_t>(0), scores.Row<float>(0), router_.top_k, experts_, residual);
+}
+
+size_t MoeMlp::WorkspaceBytes(int64_t num_tokens, DType dtype) const {
+  return Workspace::BytesFor(num_tokens, router_.num_experts, DType::kF32) +
+         Workspace::BytesFor(num_tokens, router_.top_k, DType::kI32) +
+         Workspace::BytesFor(num_tokens, router_.top_k, DType::kF32) +
+         (shared_ == nullptr ? 0 : shared_->WorkspaceBytes(num_tokens, dtype));
+}
+
+// Tokens sorted by expert: their inputs, both inner activations and the outputs before they are summed.
+size_t MoeMlp::KernelScratchBytes(int64_t num_tokens) const {
+  const int64_t floats_per_choice = 2 * hidden_dim_ + 3 * intermediate_dim_;
+  return static_cast<size_t>(num_tokens * router_.top_k * floats_per_choice) * sizeof(float);
+}
+
+}  // namespace penstock

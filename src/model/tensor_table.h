@@ -1,0 +1,51 @@
+// TensorTable: the tensors of a model, as its architecture's file declares them. Loading, per-stage ranges and the
+// memory estimate all read this one table.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "model/model_config.h"
+
+namespace penstock {
+
+// How the ranks of a tensor-parallel group share a tensor.
+enum class Shard {
+  kReplicated,
+  kColumn,  // cut along the output dimension, rows of the file's [out, in]
+  kRow,     // cut along the input dimension
+  kExpert,  // whole, on the ranks that have the expert
+  kVocab,   // cut along the vocabulary
+};
+
+struct TensorSpec {
+  std::string name;
+  std::vector<int64_t> shape;
+  Shard shard = Shard::kReplicated;
+  int32_t layer = -1;  // -1: not of a layer
+};
+
+// "model.layers.3."
+std::string LayerPrefix(int32_t layer);
+
+class TensorTable {
+ public:
+  void Add(TensorSpec spec);
+  // The names of `specs` are those within the layer: "mlp.gate_proj.weight".
+  void AddLayer(int32_t layer, std::vector<TensorSpec> specs);
+
+  std::span<const TensorSpec> specs() const { return specs_; }
+  bool Has(const std::string& name) const { return by_name_.contains(name); }
+  const TensorSpec& Get(const std::string& name) const;  // a CHECK failure if there is none
+
+ private:
+  std::vector<TensorSpec> specs_;
+  std::unordered_map<std::string, size_t> by_name_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,144 @@
+// FP8 is the only form that is converted here, one tensor at a time; the rest is handed on as it lies in the file.
+//
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/tensor_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "base/checked_math.h"
+#include "tensor/bf16.h"
+
+namespace penstock {
+namespace {
+
+// What messages call a tensor.
+std::string Label(const TensorRef& ref) { return ref.file->path() + ": tensor " + ref.info->name; }
+
+Status NotFloat(const TensorRef& ref) {
+  return Unimplemented("{}: dtype {}, expected F32, F16 or BF16", Label(ref), ref.info->dtype_name);
+}
+
+bool IsFloat(DType dtype) { return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16; }
+
+// Exact for every pattern but the two NaNs: the bits, moved to where fp32 has exponent and mantissa, times the
+// difference of the exponents' biases. No branch and no table, so that the compiler can vectorise it.
+float FiniteFp8(uint8_t value) {
+  const float magnitude = std::bit_cast<float>(static_cast<uint32_t>(value & 0x7f) << 20) * 0x1p120f;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | static_cast<uint32_t>(value & 0x80) << 24);
+}
+
+void Round(float value, float& to) { to = value; }
+void Round(float value, Bf16& to) { to = ToBf16(value); }
+
+// One row: out[c] = in[c] * scales[c / block_cols]. False if there is a NaN among the weights.
+template <typename T>
+bool DequantiseRow(const uint8_t* in, const float* scales, int64_t cols, int64_t block_cols, T* out) {
+  bool has_nan = false;
+  for (int64_t begin = 0; begin < cols; begin += block_cols) {
+    const float scale = scales[begin / block_cols];
+    const int64_t end = std::min(cols, begin + block_cols);
+    for (int64_t c = begin; c < end; ++c) {
+      has_nan |= (in[c] & 0x7f) == 0x7f;
+      Round(FiniteFp8(in[c]) * scale, out[c]);
+    }
+  }
+  return !has_nan;
+}
+
+}  // namespace
+
+StoredMat::~StoredMat() {
+  if (ref_.file != nullptr) ref_.file->mapping().Drop(ref_.bytes());
+}
+
+StoredMat::StoredMat(StoredMat&& other) noexcept
+    : view_(other.view_), own_(std::move(other.own_)), ref_(std::exchange(other.ref_, {})) {}
+
+Result<TensorRef> TensorReader::FindShaped(const std::string& name, std::span<const int64_t> shape) const {
+  ASSIGN_OR_RETURN(const TensorRef ref, checkpoint_.Find(name));
+  if (!std::ranges::equal(ref.info->shape, shape)) {
+    return InvalidArgument("{}: shape {}, expected {}", Label(ref), ShapeText(ref.info->shape), ShapeText(shape));
+  }
+  return ref;
+}
+
+Result<StoredMat> TensorReader::ReadMatrix(const std::string& name, int64_t rows, int64_t cols,
+                                           DType fp8_as) const {
+  ASSIGN_OR_RETURN(const TensorRef ref, FindShaped(name, std::array{rows, cols}));
+  if (ref.info->dtype == DType::kF8E4M3) return Dequantise(ref, rows, cols, fp8_as);
+  if (!ref.info->dtype || !IsFloat(*ref.info->dtype)) return NotFloat(ref);
+
+  const DType dtype = *ref.info->dtype;
+  const std::span<const std::byte> bytes = ref.bytes();
+  ref.file->mapping().WillNeed(bytes);
+  if (reinterpret_cast<uintptr_t>(bytes.data()) % DTypeBytes(dtype) == 0) {
+    return StoredMat(ConstMat(bytes.data(), dtype, rows, cols), Buffer(), ref);
+  }
+  Buffer aligned(bytes.size());  // a file may begin its data anywhere
+  if (!bytes.empty()) std::memcpy(aligned.data(), bytes.data(), bytes.size());
+  const ConstMat view(aligned.data(), dtype, rows, cols);
+  return StoredMat(view, std::move(aligned), ref);
+}
+
+Result<StoredMat> TensorReader::Dequantise(const TensorRef& ref, int64_t rows, int64_t cols, DType as) const {
+  if (fp8_.rows <= 0 || fp8_.cols <= 0) {
+    return Unimplemented("{}: dtype {} without the quantization_config that says its blocks", Label(ref),
+                         ref.info->dtype_name);
+  }
+  const int64_t scale_cols = CeilDiv<int64_t>(cols, fp8_.cols);
+  const std::string scale_name = ref.info->name + "_scale_inv";
+  ASSIGN_OR_RETURN(const StoredMat stored_scales,
+                   ReadMatrix(scale_name, CeilDiv<int64_t>(rows, fp8_.rows), scale_cols, DType::kF32));
+  const ConstMat& scales = stored_scales.view();
+  if (scales.dtype != DType::kF32) {
+    return Unimplemented("{}: tensor {}: dtype {}, expected float32", ref.file->path(), scale_name,
+                         DTypeName(scales.dtype));
+  }
+  for (int64_t i = 0; i < scales.rows * scales.cols; ++i) {
+    if (const float scale = scales.Row<float>(0)[i]; !std::isfinite(scale)) {
+      return InvalidArgument("{}: tensor {}: scale {} is {}", ref.file->path(), scale_name, i, scale);
+    }
+  }
+
+  ref.file->mapping().WillNeed(ref.bytes());
+  Buffer values(static_cast<size_t>(rows) * cols * DTypeBytes(as));
+  const Mat out(values.data(), as, rows, cols);
+  const auto* weights = reinterpret_cast<const uint8_t*>(ref.bytes().data());
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row_scales = scales.Row<float>(r / fp8_.rows);
+    const uint8_t* in = weights + r * cols;
+    const bool good = as == DType::kF32 ? DequantiseRow(in, row_scales, cols, fp8_.cols, out.Row<float>(r))
+                                        : DequantiseRow(in, row_scales, cols, fp8_.cols, out.Row<Bf16>(r));
+    if (!good) return InvalidArgument("{}: a weight in row {} is NaN", Label(ref), r);
+  }
+  return StoredMat(out, std::move(values), ref);
+}
+
+Result<std::vector<float>> TensorReader::ReadVector(const std::string& name, int64_t size) const {
+  ASSIGN_OR_RETURN(const TensorRef ref, FindShaped(name, std::array{size}));
+  if (!ref.info->dtype || !IsFloat(*ref.info->dtype)) return NotFloat(ref);
+  std::vector<float> values(static_cast<size_t>(size));
+  const std::byte* data = ref.bytes().data();
+  for (int64_t i = 0; i < size; ++i) {
+    if (*ref.info->dtype == DType::kF32) {
+      std::memcpy(&values[i], data + i * 4, 4);
+      continue;
+    }
+    uint16_t bits = 0;
+    std::memcpy(&bits, data + i * 2, 2);
+    values[i] = *ref.info->dtype == DType::kF16 ? HalfToFloat(bits) : ToFloat(Bf16{bits});
+  }
+  return values;
+}
+
+Result<uint64_t> TensorReader::StoredBytes(const std::string& name) const {
+  ASSIGN_OR_RETURN(const TensorRef ref, checkpoint_.Find(name));
+  return ref.info->end - ref.info->begin;
+}
+
+}  // namespace penstock
