@@ -13,11 +13,11 @@
 namespace penstock {
 
 struct Environment {
-  std::optional<int32_t> omp_num_threads;     // OMP_NUM_THREADS: threads of a rank
-  std::string pp_layer_partition;             // VLLM_PP_LAYER_PARTITION
+  std::optional<int32_t> omp_num_threads{};   // OMP_NUM_THREADS: threads of a rank
+  std::string pp_layer_partition{};            // VLLM_PP_LAYER_PARTITION
   bool allow_long_max_model_len = false;      // VLLM_ALLOW_LONG_MAX_MODEL_LEN
-  std::string api_key;                        // VLLM_API_KEY
-  std::string log_level;                      // VLLM_LOGGING_LEVEL
+  std::string api_key{};                       // VLLM_API_KEY
+  std::string log_level{};                    // VLLM_LOGGING_LEVEL
   double log_stats_interval_s = 10;           // VLLM_LOG_STATS_INTERVAL
 };
 

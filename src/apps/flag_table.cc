@@ -36,7 +36,7 @@ constexpr FlagSpec kImplementedFlags[] = {
     {"long-prefill-token-threshold", "", kSize, kDo, "SchedulerConfig", "0", "Cut chunks of one prompt to this many tokens, so that others fit beside it. 0: no such cut.", "", 0, std::numeric_limits<int32_t>::max()},
     {"scheduling-policy", "", kString, kDo, "SchedulerConfig", "fcfs", "Who runs first: fcfs (first come, first served), or priority (the request's \"priority\", lower first).", "fcfs|priority"},
     {"additional-config", "", kJson, kDo, "VllmConfig", "", "JSON; known keys: profiling_chunk_config, also inside scheduler_config. It is checked; chunks are static for now."},
-    {"log-level", "", kString, kDo, "LoggingConfig", "", "debug, info, warning or error. Unset: VLLM_LOGGING_LEVEL, else info.", "debug|info|warning|error|critical|trace|DEBUG|INFO|WARNING|ERROR|CRITICAL"},
+    {"log-level", "", kString, kDo, "LoggingConfig", "", "debug, info, warning or error. Unset: VLLM_LOGGING_LEVEL, else info.", "debug|info|warning|error|critical|trace"},
     {"config", "", kString, kDo, "penstock", "", "YAML file of flags, \"max-num-seqs: 32\" line by line. Flags on the command line win."},
 };
 

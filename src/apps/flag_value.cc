@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/flag_value.h"
 
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <cmath>
@@ -59,7 +60,9 @@ Result<std::string> ExpandSizes(std::string_view text) {
   return out;
 }
 
-bool IsChoice(std::string_view choices, std::string_view text) {
+// Any case: --log-level INFO is as good as info.
+bool IsChoice(std::string_view choices, std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
   for (size_t begin = 0; begin <= choices.size();) {
     const size_t end = std::min(choices.find('|', begin), choices.size());
     if (choices.substr(begin, end - begin) == text) return true;
@@ -114,7 +117,8 @@ Result<int64_t> ParseSize(std::string_view text) {
     return static_cast<int64_t>(*product);
   }
   double fraction = 0;
-  if (number.empty() || !IsDigit(number.front()) || !IsDigit(number.back()) || !FromChars(number, &fraction)) {
+  const bool is_plain = number.find_first_not_of("0123456789.") == std::string_view::npos;  // no exponent
+  if (!is_plain || number.empty() || number.front() == '.' || number.back() == '.' || !FromChars(number, &fraction)) {
     return InvalidArgument("got \"{}\", expected {}", text, kSizeHint);
   }
   if (is_binary) {

@@ -44,7 +44,8 @@ class ParsedFlags {
   const std::vector<std::string>& warnings() const { return warnings_; }
 
   // Values: what was given, else the default of the table. A name that is not in the table, or has neither, is a
-  // CHECK failure. `Has` is true where one was given or has a default; `Given` only where one was given.
+  // CHECK failure. `Known`: the command has such a flag. `Has` is true where one was given or has a default; `Given` only where one was given.
+  bool Known(std::string_view name) const;
   bool Has(std::string_view name) const;
   bool Given(std::string_view name) const;
   bool Bool(std::string_view name) const;
