@@ -62,8 +62,10 @@ std::string_view ValueName(const FlagSpec& spec) {
 std::string Signature(const FlagSpec& spec) {
   const bool is_on = spec.kind == FlagKind::kBool && spec.default_text == "true";
   std::string text = fmt::format("  --{}{}", is_on ? "[no-]" : "", spec.name);
-  if (spec.flag_class == FlagClass::kImplemented && !spec.choices.empty()) text += " " + std::string(spec.choices);
-  else text += ValueName(spec);
+  if (spec.flag_class == FlagClass::kImplemented && !spec.choices.empty())
+    text += " " + std::string(spec.choices);
+  else
+    text += ValueName(spec);
   if (!spec.aliases.empty()) text += fmt::format("  ({})", spec.aliases);
   return text;
 }
@@ -72,7 +74,8 @@ std::string FullEntry(const FlagSpec& spec) {
   std::string about(spec.help);
   if (spec.flag_class == FlagClass::kNoOp) about = "No effect: " + about + ".";
   if (spec.flag_class == FlagClass::kUnsupported) about = "Not supported: " + about + ".";
-  if (!spec.default_text.empty() && spec.kind != FlagKind::kBool) about += fmt::format(" [{}]", spec.default_text);
+  if (!spec.default_text.empty() && spec.kind != FlagKind::kBool)
+    about += fmt::format(" [{}]", spec.default_text);
   return Signature(spec) + "\n" + Wrap(about, kHelpColumn);
 }
 
@@ -128,7 +131,8 @@ std::string CommandHelp(std::string_view usage, std::string_view about, const Fl
   std::string out = fmt::format("Usage: {}\n\n{}", usage, Wrap(about, 0));
   if (keyword.empty()) {
     for (std::string_view group : Groups(table)) {
-      out += GroupHelp(table, group, [](const FlagSpec& spec) { return spec.flag_class == FlagClass::kImplemented; });
+      out += GroupHelp(table, group,
+                       [](const FlagSpec& spec) { return spec.flag_class == FlagClass::kImplemented; });
     }
     out += "\nIn [ ]: the default. N[k|K|…]: 128k is 128000, 128K is 131072. JSON also as --x.key value.\n";
     out += "--help=all lists every flag, --help=WORD those with WORD in their name or group.\n";
@@ -142,7 +146,8 @@ std::string CommandHelp(std::string_view usage, std::string_view about, const Fl
       return whole_group || spec.name.find(wanted) != std::string_view::npos;
     });
   }
-  if (found.empty()) found = fmt::format("\nNo group or flag has \"{}\" in its name; --help=all lists them.\n", keyword);
+  if (found.empty())
+    found = fmt::format("\nNo group or flag has \"{}\" in its name; --help=all lists them.\n", keyword);
   return out + found;
 }
 

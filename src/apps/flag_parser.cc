@@ -1,5 +1,5 @@
-// The parser walks the words once. Words of a --config file become words of a command line, walked before the real
-// ones, so that both have one grammar and the later one wins.
+// The parser walks the words once. Words of a --config file become words of a command line, walked before the
+// real ones, so that both have one grammar and the later one wins.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/flags.h"
@@ -69,8 +69,10 @@ std::string NearestName(const FlagTable& table, std::string_view name) {
 void MergeJson(const Json& update, Json* into) {
   if (update.is_object() && into->is_object()) {
     for (const auto& [key, value] : update.items()) {
-      if (into->contains(key)) MergeJson(value, &(*into)[key]);
-      else (*into)[key] = value;
+      if (into->contains(key))
+        MergeJson(value, &(*into)[key]);
+      else
+        (*into)[key] = value;
     }
   } else if (update.is_array() && into->is_array()) {
     for (const Json& item : update) into->push_back(item);
@@ -129,7 +131,8 @@ Status FlagParser::Parse(std::vector<std::string> words, bool from_file) {
       if (!flags_.help_) flags_.help_ = "";
     } else if (word.starts_with("--help=")) {
       std::string keyword = Normalise(word.substr(7));
-      std::transform(keyword.begin(), keyword.end(), keyword.begin(), [](unsigned char c) { return std::tolower(c); });
+      std::transform(keyword.begin(), keyword.end(), keyword.begin(),
+                     [](unsigned char c) { return std::tolower(c); });
       flags_.help_ = std::move(keyword);
     } else if (word == "-v" || word == "--version") {
       flags_.version_ = true;
@@ -248,7 +251,8 @@ Status FlagParser::TakeList(const Named& named, std::optional<std::string> attac
   return OkStatus();
 }
 
-Status FlagParser::TakeDotted(const Named& named, const std::string& shown, std::optional<std::string> attached) {
+Status FlagParser::TakeDotted(const Named& named, const std::string& shown,
+                              std::optional<std::string> attached) {
   const std::string full = shown + "." + named.keys;
   if (!attached) {
     ASSIGN_OR_RETURN(attached, NextValue(full));
@@ -297,7 +301,8 @@ void FlagParser::Store(const FlagSpec& spec, Json value, bool merge) {
     MergeJson(value, &found->value);
   } else {
     if (found->from_file == from_file_) {
-      flags_.warnings_.push_back(fmt::format("--{} was given more than once: the last one counts", spec.name));
+      flags_.warnings_.push_back(
+          fmt::format("--{} was given more than once: the last one counts", spec.name));
     }
     found->value = std::move(value);
   }

@@ -1,4 +1,5 @@
-// FlagSpec: one line of the table of flags. Names, short names and meanings are vLLM's where vLLM has the flag.
+// FlagSpec: one line of the table of flags. Names, short names and meanings are vLLM's where vLLM has the
+// flag.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -12,10 +13,10 @@
 namespace penstock {
 
 enum class FlagKind {
-  kBool,            // --x, --no-x; --enable-x also has --disable-x
-  kInt,             // plain integer
-  kSize,            // integer with an optional k m g t (decimal) or K M G T (binary)
-  kSizeOrAuto,      // as kSize; "auto" is -1
+  kBool,        // --x, --no-x; --enable-x also has --disable-x
+  kInt,         // plain integer
+  kSize,        // integer with an optional k m g t (decimal) or K M G T (binary)
+  kSizeOrAuto,  // as kSize; "auto" is -1
   kFloat,
   kString,
   kOptionalString,  // the value may be left out
@@ -30,7 +31,7 @@ enum class FlagClass {
 };
 
 struct FlagSpec {
-  std::string_view name;  // without "--", words joined by '-'
+  std::string_view name;     // without "--", words joined by '-'
   std::string_view aliases;  // "-tp", "--device-memory-utilization"
   FlagKind kind;
   FlagClass flag_class;
@@ -47,14 +48,14 @@ struct FlagSpec {
 // The flags of a command: several tables, read in order.
 using FlagTable = std::vector<std::span<const FlagSpec>>;
 
-std::span<const FlagSpec> ImplementedFlags();      // of every command that runs a model
-std::span<const FlagSpec> ServerFlags();           // of `serve` only
+std::span<const FlagSpec> ImplementedFlags();  // of every command that runs a model
+std::span<const FlagSpec> ServerFlags();       // of `serve` only
 std::span<const FlagSpec> NoOpFlags();
 std::span<const FlagSpec> UnsupportedModelFlags();
 std::span<const FlagSpec> UnsupportedSystemFlags();
 std::span<const FlagSpec> UnsupportedFrontendFlags();
-std::span<const FlagSpec> CompleteFlags();         // of `complete` only
-std::span<const FlagSpec> BenchLatencyFlags();     // of `bench latency` only
+std::span<const FlagSpec> CompleteFlags();      // of `complete` only
+std::span<const FlagSpec> BenchLatencyFlags();  // of `bench latency` only
 
 FlagTable ServeTable();
 FlagTable CompleteTable();

@@ -1,5 +1,5 @@
-// Flags of vLLM that ask for something that is not here. A value that differs from vLLM's default (or from the
-// harmless values listed) fails the start with a line that says so: nothing is ignored in silence.
+// Flags of vLLM that ask for something that is not here. A value that differs from vLLM's default (or from
+// the harmless values listed) fails the start with a line that says so: nothing is ignored in silence.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/flag_spec.h"
@@ -11,7 +11,9 @@ using enum FlagKind;
 constexpr FlagClass kNo = FlagClass::kUnsupported;
 
 constexpr FlagSpec kUnsupportedModelFlags[] = {
-    {"quantization", "-q", kString, kNo, "ModelConfig", "", "not implemented yet; block FP8 checkpoints say so in their config.json and need no flag", "None|none|null"},
+    {"quantization", "-q", kString, kNo, "ModelConfig", "",
+     "not implemented yet; block FP8 checkpoints say so in their config.json and need no flag",
+     "None|none|null"},
     {"quantization-config", "", kJson, kNo, "ModelConfig", "", "not implemented yet"},
     {"runner", "", kString, kNo, "ModelConfig", "auto", "only generation is supported", "generate"},
     {"convert", "", kString, kNo, "ModelConfig", "auto", "only generation is supported", "none"},
@@ -36,14 +38,16 @@ constexpr FlagSpec kUnsupportedModelFlags[] = {
     {"enable-return-routed-experts", "", kBool, kNo, "ModelConfig", "false", "not implemented"},
     {"return-sampling-mask", "", kBool, kNo, "ModelConfig", "false", "not implemented"},
     {"enable-trace-replay", "", kBool, kNo, "ModelConfig", "false", "not implemented"},
-    {"enable-prompt-embeds", "", kBool, kNo, "ModelConfig", "false", "embeddings from clients are not accepted, for safety"},
+    {"enable-prompt-embeds", "", kBool, kNo, "ModelConfig", "false",
+     "embeddings from clients are not accepted, for safety"},
     {"enable-sleep-mode", "", kBool, kNo, "ModelConfig", "false", "not implemented"},
     {"sleep-mode-backend", "", kString, kNo, "ModelConfig", "cumem", "sleep mode is not implemented"},
     {"sleep-mode-offload-cudagraph", "", kBool, kNo, "ModelConfig", "false", "sleep mode is not implemented"},
     {"sleep-preserve-parameter-names", "", kList, kNo, "ModelConfig", "", "sleep mode is not implemented"},
     {"enable-cumem-allocator", "", kBool, kNo, "ModelConfig", "false", "sleep mode is not implemented"},
     {"enable-nccl-comm-suspend", "", kBool, kNo, "ModelConfig", "false", "sleep mode is not implemented"},
-    {"load-format", "", kString, kNo, "LoadConfig", "auto", "only safetensors files are read", "safetensors|hf"},
+    {"load-format", "", kString, kNo, "LoadConfig", "auto", "only safetensors files are read",
+     "safetensors|hf"},
     {"model-loader-extra-config", "", kJson, kNo, "LoadConfig", "", "there are no loader plug-ins"},
     {"enable-mm-embeds", "", kBool, kNo, "MultiModalConfig", "false", "only text is served"},
     {"media-io-kwargs", "", kJson, kNo, "MultiModalConfig", "", "only text is served"},
@@ -75,7 +79,8 @@ constexpr FlagSpec kUnsupportedModelFlags[] = {
     {"lora-target-modules", "", kList, kNo, "LoRAConfig", "", "LoRA adapters are not supported"},
     {"default-mm-loras", "", kJson, kNo, "LoRAConfig", "", "LoRA adapters are not supported"},
     {"specialize-active-lora", "", kBool, kNo, "LoRAConfig", "false", "LoRA adapters are not supported"},
-    {"enable-mixed-moe-lora-format", "", kBool, kNo, "LoRAConfig", "false", "LoRA adapters are not supported"},
+    {"enable-mixed-moe-lora-format", "", kBool, kNo, "LoRAConfig", "false",
+     "LoRA adapters are not supported"},
     {"enable-moe-shared-loras", "", kBool, kNo, "LoRAConfig", "false", "LoRA adapters are not supported"},
     {"max-lora-cls-labels", "", kInt, kNo, "LoRAConfig", "", "LoRA adapters are not supported"},
     {"lora-modules", "", kList, kNo, "LoRAConfig", "", "LoRA adapters are not supported"},

@@ -11,7 +11,8 @@
 namespace penstock {
 namespace {
 
-constexpr std::string_view kSizeHint = "an integer; k m g t multiply by powers of 1000, K M G T by powers of 1024";
+constexpr std::string_view kSizeHint =
+    "an integer; k m g t multiply by powers of 1000, K M G T by powers of 1024";
 
 std::string_view Trim(std::string_view text) {
   while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front()))) text.remove_prefix(1);
@@ -29,7 +30,8 @@ bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 // 1, 2, 3, 4 for k, m, g, t of either case; 0 for another character.
 int SuffixPower(char c) {
-  const size_t power = std::string_view("kmgt").find(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+  const size_t power =
+      std::string_view("kmgt").find(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
   return power == std::string_view::npos ? 0 : static_cast<int>(power) + 1;
 }
 
@@ -39,15 +41,18 @@ Result<std::string> ExpandSizes(std::string_view text) {
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     if (in_string || !IsDigit(text[i]) || (i > 0 && std::isalnum(static_cast<unsigned char>(text[i - 1])))) {
-      if (in_string && text[i] == '\\' && i + 1 < text.size()) out += text[i++];
-      else if (text[i] == '"') in_string = !in_string;
+      if (in_string && text[i] == '\\' && i + 1 < text.size())
+        out += text[i++];
+      else if (text[i] == '"')
+        in_string = !in_string;
       out += text[i];
       continue;
     }
     size_t end = i;
     while (end < text.size() && (IsDigit(text[end]) || text[end] == '.')) ++end;
-    const bool has_suffix = end < text.size() && SuffixPower(text[end]) != 0 &&
-                            (end + 1 == text.size() || !std::isalnum(static_cast<unsigned char>(text[end + 1])));
+    const bool has_suffix =
+        end < text.size() && SuffixPower(text[end]) != 0 &&
+        (end + 1 == text.size() || !std::isalnum(static_cast<unsigned char>(text[end + 1])));
     if (has_suffix) {
       ASSIGN_OR_RETURN(const int64_t size, ParseSize(text.substr(i, end + 1 - i)));
       out += std::to_string(size);
@@ -118,13 +123,14 @@ Result<int64_t> ParseSize(std::string_view text) {
   }
   double fraction = 0;
   const bool is_plain = number.find_first_not_of("0123456789.") == std::string_view::npos;  // no exponent
-  if (!is_plain || number.empty() || number.front() == '.' || number.back() == '.' || !FromChars(number, &fraction)) {
+  if (!is_plain || number.empty() || number.front() == '.' || number.back() == '.' ||
+      !FromChars(number, &fraction)) {
     return InvalidArgument("got \"{}\", expected {}", text, kSizeHint);
   }
   if (is_binary) {
     const char lower = static_cast<char>(std::tolower(static_cast<unsigned char>(Trim(text).back())));
-    return InvalidArgument("got \"{}\", expected no fraction with a binary suffix; {}{} is decimal", text, number,
-                           lower);
+    return InvalidArgument("got \"{}\", expected no fraction with a binary suffix; {}{} is decimal", text,
+                           number, lower);
   }
   const double scaled = std::round(fraction * std::pow(1000.0, power));
   if (scaled >= 9.2e18) return InvalidArgument("got \"{}\", which does not fit in 64 bits", text);
@@ -166,7 +172,8 @@ Result<Json> ParseFlagValue(const FlagSpec& spec, const std::string& text) {
       return Json(value);
     }
     case FlagKind::kString:
-      if (spec.flag_class == FlagClass::kImplemented && !spec.choices.empty() && !IsChoice(spec.choices, text)) {
+      if (spec.flag_class == FlagClass::kImplemented && !spec.choices.empty() &&
+          !IsChoice(spec.choices, text)) {
         return InvalidArgument("got \"{}\", expected one of {}", text, spec.choices);
       }
       return Json(text);

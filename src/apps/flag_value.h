@@ -1,5 +1,5 @@
-// Text to value, by the kind of a flag. Messages say what was got and what was expected; callers put the flag's name
-// before them.
+// Text to value, by the kind of a flag. Messages say what was got and what was expected; callers put the
+// flag's name before them.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -25,8 +25,8 @@ Result<double> ParseFloat(std::string_view text);
 // JSON in which bare numbers may have a size suffix: {"bytes": 80m}.
 Result<Json> ParseFlagJson(std::string_view text);
 
-// The value of one word, checked against the choices and bounds of `spec`: bool, int64, double, string or JSON. A
-// kList gives an array: of one string, or what a JSON array "[…]" holds.
+// The value of one word, checked against the choices and bounds of `spec`: bool, int64, double, string or
+// JSON. A kList gives an array: of one string, or what a JSON array "[…]" holds.
 Result<Json> ParseFlagValue(const FlagSpec& spec, const std::string& text);
 
 // The default as a value; null where there is none.

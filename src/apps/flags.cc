@@ -18,7 +18,8 @@ const FlagSpec* FindFlag(const FlagTable& table, std::string_view name) {
 
 bool ParsedFlags::Given(std::string_view name) const {
   CHECK(FindFlag(table_, name) != nullptr) << name;
-  return std::any_of(given_.begin(), given_.end(), [&](const GivenFlag& flag) { return flag.spec->name == name; });
+  return std::any_of(given_.begin(), given_.end(),
+                     [&](const GivenFlag& flag) { return flag.spec->name == name; });
 }
 
 bool ParsedFlags::Known(std::string_view name) const { return FindFlag(table_, name) != nullptr; }

@@ -26,7 +26,7 @@ namespace penstock {
 
 struct GivenFlag {
   const FlagSpec* spec = nullptr;
-  Json value;           // of the kind of the flag
+  Json value;  // of the kind of the flag
   bool from_file = false;
 };
 
@@ -43,8 +43,9 @@ class ParsedFlags {
   // What is odd but no error: a flag that was given twice.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
-  // Values: what was given, else the default of the table. A name that is not in the table, or has neither, is a
-  // CHECK failure. `Known`: the command has such a flag. `Has` is true where one was given or has a default; `Given` only where one was given.
+  // Values: what was given, else the default of the table. A name that is not in the table, or has neither,
+  // is a CHECK failure. `Known`: the command has such a flag. `Has` is true where one was given or has a
+  // default; `Given` only where one was given.
   bool Known(std::string_view name) const;
   bool Has(std::string_view name) const;
   bool Given(std::string_view name) const;
@@ -70,8 +71,8 @@ class ParsedFlags {
 // The spec of a flag's full name, or null.
 const FlagSpec* FindFlag(const FlagTable& table, std::string_view name);
 
-// `args`: the words after the command. kInvalidArgument names the flag, what was got and what was expected; an
-// unknown flag comes with the nearest known one. A file that --config names is read.
+// `args`: the words after the command. kInvalidArgument names the flag, what was got and what was expected;
+// an unknown flag comes with the nearest known one. A file that --config names is read.
 Result<ParsedFlags> ParseFlags(std::span<const std::string> args, const FlagTable& table);
 
 // kUnimplemented for the first flag that asks for something that is not here.

@@ -53,7 +53,8 @@ TEST(SeedCommand, ParsesVerbatim) {
   const auto flags = Parse(kSeedCommand);
   ASSERT_TRUE(flags.ok()) << flags.status().message();
   EXPECT_TRUE(flags->warnings().empty());
-  const auto config = ResolveRunConfig(*flags, Environment{.omp_num_threads = 1, .allow_long_max_model_len = true});
+  const auto config =
+      ResolveRunConfig(*flags, Environment{.omp_num_threads = 1, .allow_long_max_model_len = true});
   ASSERT_TRUE(config.ok()) << config.status().message();
   EXPECT_EQ(config->model_dir, "/mnt/weight/DeepSeek-V3.1-w8a8");
   EXPECT_EQ(flags->String("host"), "0.0.0.0");
@@ -78,7 +79,8 @@ TEST(SeedCommand, ParsesVerbatim) {
 TEST(SeedCommand, StartNamesTheFirstFlagThatIsNotImplemented) {
   const Status status = CheckSupported(*Parse(kSeedCommand));
   EXPECT_EQ(status.code(), StatusCode::kUnimplemented);
-  EXPECT_TRUE(status.message().starts_with("--tensor-parallel-size 8: not implemented yet")) << status.message();
+  EXPECT_TRUE(status.message().starts_with("--tensor-parallel-size 8: not implemented yet"))
+      << status.message();
 
   Words without_tp = kSeedCommand;
   without_tp[10] = "1";
@@ -90,15 +92,17 @@ TEST(SeedCommand, StartNamesTheFirstFlagThatIsNotImplemented) {
 }
 
 TEST(SeedCommand, SaysWhichFlagsHaveNoEffect) {
-  EXPECT_EQ(NoOpLines(*Parse(kSeedCommand)),
-            (Words{"--enable-expert-parallel has no effect: experts are spread over tensor and data parallel ranks; a "
-                   "stage has one rank",
-                   "--trust-remote-code has no effect: code from a checkpoint is never run"}));
+  EXPECT_EQ(
+      NoOpLines(*Parse(kSeedCommand)),
+      (Words{
+          "--enable-expert-parallel has no effect: experts are spread over tensor and data parallel ranks; a "
+          "stage has one rank",
+          "--trust-remote-code has no effect: code from a checkpoint is never run"}));
 }
 
 TEST(Flags, EveryWayToWriteAValue) {
-  for (const Words& words : {Words{"--max-num-seqs", "32"}, Words{"--max-num-seqs=32"}, Words{"--max_num_seqs", "32"},
-                             Words{"--max_num-seqs=32"}}) {
+  for (const Words& words : {Words{"--max-num-seqs", "32"}, Words{"--max-num-seqs=32"},
+                             Words{"--max_num_seqs", "32"}, Words{"--max_num-seqs=32"}}) {
     EXPECT_EQ(Parse(words)->Int("max-num-seqs"), 32);
   }
   const auto flags = *Parse({"-tp", "2", "-pp=3", "-dp", "1", "-q", "fp8", "-O3", "-ep"});
@@ -127,7 +131,8 @@ TEST(Flags, Booleans) {
 }
 
 TEST(Flags, Lists) {
-  const auto flags = *Parse({"--served-model-name", "a", "b", "--port", "1", "--api-key", "x", "--api-key=y"});
+  const auto flags =
+      *Parse({"--served-model-name", "a", "b", "--port", "1", "--api-key", "x", "--api-key=y"});
   EXPECT_EQ(flags.List("served-model-name"), (Words{"a", "b"}));
   EXPECT_EQ(flags.List("api-key"), (Words{"x", "y"}));
   EXPECT_EQ(Parse({"--allowed-origins", "[\"a\", \"b\"]"})->List("allowed-origins"), (Words{"a", "b"}));
@@ -137,9 +142,10 @@ TEST(Flags, Lists) {
 }
 
 TEST(Flags, JsonByDottedKeys) {
-  const auto flags = *Parse({"--additional-config.profiling_chunk_config.enabled", "true",
-                             "--additional_config.profiling_chunk_config.min_chunk=1k", "--additional-config.list+",
-                             "a", "--additional-config.list+=b,c", "--additional-config.name", "x.y"});
+  const auto flags =
+      *Parse({"--additional-config.profiling_chunk_config.enabled", "true",
+              "--additional_config.profiling_chunk_config.min_chunk=1k", "--additional-config.list+", "a",
+              "--additional-config.list+=b,c", "--additional-config.name", "x.y"});
   EXPECT_EQ(flags.JsonValue("additional-config"), *ParseJson(R"({"profiling_chunk_config":
       {"enabled": true, "min_chunk": 1000}, "list": ["a", "b", "c"], "name": "x.y"})",
                                                              "test"));
@@ -173,7 +179,8 @@ TEST(Flags, ErrorsSayNameGotAndExpected) {
   EXPECT_EQ(ParseError({"--max-num-seqs", "0"}), "--max-num-seqs: got 0, expected 1 to 65536");
   EXPECT_EQ(ParseError({"--port", "70000"}), "--port: got 70000, expected 0 to 65535");
   EXPECT_EQ(ParseError({"--max-model-len", "0"}), "--max-model-len: got 0, expected at least 1");
-  EXPECT_EQ(ParseError({"--gpu-memory-utilization", "1.5"}), "--gpu-memory-utilization: got 1.5, expected 0 to 1");
+  EXPECT_EQ(ParseError({"--gpu-memory-utilization", "1.5"}),
+            "--gpu-memory-utilization: got 1.5, expected 0 to 1");
   EXPECT_EQ(ParseError({"--gpu-memory-utilization", "nan"}),
             "--gpu-memory-utilization: got \"nan\", expected a number");
   EXPECT_EQ(ParseError({"--dtype", "int4"}),
@@ -207,15 +214,16 @@ TEST(Flags, HelpAndVersion) {
 }
 
 TEST(Flags, UnsupportedOnesPassWithHarmlessValues) {
-  for (const Words& words : {Words{"-tp", "1"}, Words{"--no-enable-lora"}, Words{"--load-format", "safetensors"},
-                             Words{"--watermark", "0"}, Words{"--speculative-config", "{}"}, Words{"--uds="},
-                             Words{"--allowed-methods", "[\"*\"]"}, Words{"--enable-chunked-prefill"}}) {
+  for (const Words& words :
+       {Words{"-tp", "1"}, Words{"--no-enable-lora"}, Words{"--load-format", "safetensors"},
+        Words{"--watermark", "0"}, Words{"--speculative-config", "{}"}, Words{"--uds="},
+        Words{"--allowed-methods", "[\"*\"]"}, Words{"--enable-chunked-prefill"}}) {
     EXPECT_TRUE(CheckSupported(*Parse(words)).ok()) << words[0];
   }
-  for (const Words& words : {Words{"-tp", "2"}, Words{"--enable-lora"}, Words{"--load-format", "gguf"},
-                             Words{"--watermark", "0.1"}, Words{"--speculative-config", "{\"method\": \"x\"}"},
-                             Words{"--uds=/x"}, Words{"--allowed-methods", "GET"},
-                             Words{"--no-enable-chunked-prefill"}}) {
+  for (const Words& words :
+       {Words{"-tp", "2"}, Words{"--enable-lora"}, Words{"--load-format", "gguf"},
+        Words{"--watermark", "0.1"}, Words{"--speculative-config", "{\"method\": \"x\"}"}, Words{"--uds=/x"},
+        Words{"--allowed-methods", "GET"}, Words{"--no-enable-chunked-prefill"}}) {
     const Status status = CheckSupported(*Parse(words));
     EXPECT_EQ(status.code(), StatusCode::kUnimplemented) << words[0];
   }

@@ -1,5 +1,5 @@
-// A control group bounds all groups below it, and a container may see its own group as "/": so every level from the
-// process's group up to the mount is looked at, and the tightest counts.
+// A control group bounds all groups below it, and a container may see its own group as "/": so every level
+// from the process's group up to the mount is looked at, and the tightest counts.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/host_memory.h"
@@ -19,7 +19,8 @@ std::optional<uint64_t> ReadNumber(const std::string& path) {
   Result<std::string> text = ReadTextFile(path);
   if (!text.ok()) return std::nullopt;
   uint64_t value = 0;
-  if (std::from_chars(text->data(), text->data() + text->size(), value).ec != std::errc()) return std::nullopt;
+  if (std::from_chars(text->data(), text->data() + text->size(), value).ec != std::errc())
+    return std::nullopt;
   return value;  // "max" is no number
 }
 
@@ -28,7 +29,8 @@ std::optional<uint64_t> FindNumber(const std::string& text, std::string_view key
   std::istringstream lines(text);
   std::string line;
   while (std::getline(lines, line)) {
-    if (line.size() <= key.size() || line.compare(0, key.size(), key) != 0 || line[key.size()] != ' ') continue;
+    if (line.size() <= key.size() || line.compare(0, key.size(), key) != 0 || line[key.size()] != ' ')
+      continue;
     return std::strtoull(line.c_str() + key.size(), nullptr, 10);
   }
   return std::nullopt;

@@ -16,8 +16,8 @@ struct HostMemory {
   bool is_cgroup = false;   // the control group is the tighter bound
 };
 
-// Reads /proc/meminfo, /proc/self/cgroup and the memory controller (version 2 or 1) under `root`, which only tests
-// change. kInternal if /proc/meminfo cannot be read.
+// Reads /proc/meminfo, /proc/self/cgroup and the memory controller (version 2 or 1) under `root`, which only
+// tests change. kInternal if /proc/meminfo cannot be read.
 Result<HostMemory> ReadHostMemory(const std::string& root = "");
 
 }  // namespace penstock

@@ -47,11 +47,12 @@ Result<uint64_t> ChosenBlocks(const MemoryRequest& request, const Totals& totals
   const auto total = kv_bytes ? CheckedAdd(*kv_bytes, totals.fixed_bytes()) : std::nullopt;
   if (!total || *total > request.free_bytes) {
     return ResourceExhausted(
-        "out of memory: weights {} + activations {} + KV cache {} ({} blocks) = {}, but {} is free; lower {} or "
+        "out of memory: weights {} + activations {} + KV cache {} ({} blocks) = {}, but {} is free; lower {} "
+        "or "
         "--max-num-batched-tokens",
-        FormatBytes(totals.weight_bytes), FormatBytes(totals.activation_bytes), FormatBytes(kv_bytes.value_or(0)),
-        FormatCount(blocks), FormatBytes(total.value_or(0)), FormatBytes(request.free_bytes),
-        by_count ? "--num-gpu-blocks-override" : "--kv-cache-memory-bytes");
+        FormatBytes(totals.weight_bytes), FormatBytes(totals.activation_bytes),
+        FormatBytes(kv_bytes.value_or(0)), FormatCount(blocks), FormatBytes(total.value_or(0)),
+        FormatBytes(request.free_bytes), by_count ? "--num-gpu-blocks-override" : "--kv-cache-memory-bytes");
   }
   return blocks;
 }
@@ -59,13 +60,15 @@ Result<uint64_t> ChosenBlocks(const MemoryRequest& request, const Totals& totals
 }  // namespace
 
 Result<MemoryPlan> PlanMemory(const MemoryRequest& request) {
-  CHECK(!request.ranks.empty() && request.block_size > 0 && request.max_model_len > 0 && request.max_num_seqs > 0);
+  CHECK(!request.ranks.empty() && request.block_size > 0 && request.max_model_len > 0 &&
+        request.max_num_seqs > 0);
   const Totals totals = Sum(request);
   CHECK_GT(totals.kv_block_bytes, 0u);
   const bool is_chosen = request.num_blocks.has_value() || request.kv_cache_bytes.has_value();
   if (!is_chosen && totals.fixed_bytes() > totals.budget_bytes) {
-    return ResourceExhausted("out of memory: {}; lower --max-num-batched-tokens, or raise --gpu-memory-utilization",
-                             BudgetText(request, totals));
+    return ResourceExhausted(
+        "out of memory: {}; lower --max-num-batched-tokens, or raise --gpu-memory-utilization",
+        BudgetText(request, totals));
   }
   uint64_t blocks = totals.room_bytes() / totals.kv_block_bytes;
   if (is_chosen) {
@@ -81,12 +84,14 @@ Result<MemoryPlan> PlanMemory(const MemoryRequest& request) {
   const uint64_t blocks_of_one = CeilDiv<uint64_t>(max_model_len, request.block_size);
   if (blocks < blocks_of_one) {
     return ResourceExhausted(
-        "out of memory: the KV cache of one request of {} tokens (--max-model-len) is {}, there is room for {} "
+        "out of memory: the KV cache of one request of {} tokens (--max-model-len) is {}, there is room for "
+        "{} "
         "tokens; {}; lower --max-model-len (auto takes what fits), or raise {}",
-        FormatCount(max_model_len), FormatBytes(blocks_of_one * totals.kv_block_bytes), FormatCount(fitting_tokens),
-        BudgetText(request, totals),
-        request.num_blocks ? "--num-gpu-blocks-override"
-                           : (request.kv_cache_bytes ? "--kv-cache-memory-bytes" : "--gpu-memory-utilization"));
+        FormatCount(max_model_len), FormatBytes(blocks_of_one * totals.kv_block_bytes),
+        FormatCount(fitting_tokens), BudgetText(request, totals),
+        request.num_blocks
+            ? "--num-gpu-blocks-override"
+            : (request.kv_cache_bytes ? "--kv-cache-memory-bytes" : "--gpu-memory-utilization"));
   }
   if (!is_chosen) blocks = std::min(blocks, blocks_of_one * static_cast<uint64_t>(request.max_num_seqs));
 

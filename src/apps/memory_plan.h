@@ -2,7 +2,8 @@
 //
 //   weights + activations + KV blocks  <=  utilization * what is free
 //
-// Pure arithmetic. All stages have the same number of blocks: a block id means the same tokens on each of them.
+// Pure arithmetic. All stages have the same number of blocks: a block id means the same tokens on each of
+// them.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -29,9 +30,9 @@ struct MemoryRequest {
   int32_t block_size = 64;
   int32_t max_num_seqs = 1;
   int32_t max_model_len = 1;
-  bool auto_max_model_len = false;       // max_model_len may be lowered to what fits
-  std::optional<int64_t> kv_cache_bytes; // the operator's choice
-  std::optional<int32_t> num_blocks;     // the operator's choice; comes before kv_cache_bytes
+  bool auto_max_model_len = false;        // max_model_len may be lowered to what fits
+  std::optional<int64_t> kv_cache_bytes;  // the operator's choice
+  std::optional<int32_t> num_blocks;      // the operator's choice; comes before kv_cache_bytes
 };
 
 struct MemoryPlan {
@@ -45,9 +46,10 @@ struct MemoryPlan {
   uint64_t total_bytes() const { return weight_bytes + activation_bytes + kv_bytes; }
 };
 
-// The number of blocks: num_blocks, else what kv_cache_bytes holds, else what max_num_seqs sequences of max_model_len
-// tokens need, cut to the budget. kResourceExhausted, with all numbers and the flags to change, where a request of
-// max_model_len tokens would not fit, or where the operator's choice is more than what is free.
+// The number of blocks: num_blocks, else what kv_cache_bytes holds, else what max_num_seqs sequences of
+// max_model_len tokens need, cut to the budget. kResourceExhausted, with all numbers and the flags to change,
+// where a request of max_model_len tokens would not fit, or where the operator's choice is more than what is
+// free.
 Result<MemoryPlan> PlanMemory(const MemoryRequest& request);
 
 // Requests of max_model_len tokens that the blocks hold at once.

@@ -52,8 +52,10 @@ TEST(MemoryPlan, RefusesARequestThatNeverFits) {
   const auto plan = PlanMemory(request);
   ASSERT_EQ(plan.status().code(), StatusCode::kResourceExhausted);
   EXPECT_EQ(plan.status().message(),
-            "out of memory: the KV cache of one request of 1,601 tokens (--max-model-len) is 303.0 MiB, there is room "
-            "for 1,600 tokens; weights 300.0 MiB + activations 100.0 MiB; 700.0 MiB may be used (0.70 of 1000.0 MiB "
+            "out of memory: the KV cache of one request of 1,601 tokens (--max-model-len) is 303.0 MiB, "
+            "there is room "
+            "for 1,600 tokens; weights 300.0 MiB + activations 100.0 MiB; 700.0 MiB may be used (0.70 of "
+            "1000.0 MiB "
             "free); lower --max-model-len (auto takes what fits), or raise --gpu-memory-utilization");
   request.max_model_len = 1600;
   EXPECT_TRUE(PlanMemory(request).ok());
@@ -72,9 +74,10 @@ TEST(MemoryPlan, WeightsAloneAreTooMuch) {
   MemoryRequest request = SmallRequest();
   request.free_bytes = 500 * kMiB;
   request.auto_max_model_len = true;
-  EXPECT_EQ(PlanMemory(request).status().message(),
-            "out of memory: weights 300.0 MiB + activations 100.0 MiB; 350.0 MiB may be used (0.70 of 500.0 MiB "
-            "free); lower --max-num-batched-tokens, or raise --gpu-memory-utilization");
+  EXPECT_EQ(
+      PlanMemory(request).status().message(),
+      "out of memory: weights 300.0 MiB + activations 100.0 MiB; 350.0 MiB may be used (0.70 of 500.0 MiB "
+      "free); lower --max-num-batched-tokens, or raise --gpu-memory-utilization");
 }
 
 TEST(MemoryPlan, TheOperatorsChoice) {
@@ -85,10 +88,12 @@ TEST(MemoryPlan, TheOperatorsChoice) {
   EXPECT_EQ(PlanMemory(request)->num_blocks, 200);
   request.num_blocks = 201;
   EXPECT_EQ(PlanMemory(request).status().message(),
-            "out of memory: weights 300.0 MiB + activations 100.0 MiB + KV cache 603.0 MiB (201 blocks) = 1003.0 MiB, "
+            "out of memory: weights 300.0 MiB + activations 100.0 MiB + KV cache 603.0 MiB (201 blocks) = "
+            "1003.0 MiB, "
             "but 1000.0 MiB is free; lower --num-gpu-blocks-override or --max-num-batched-tokens");
   request.num_blocks = 9;
-  EXPECT_NE(PlanMemory(request).status().message().find("or raise --num-gpu-blocks-override"), std::string::npos);
+  EXPECT_NE(PlanMemory(request).status().message().find("or raise --num-gpu-blocks-override"),
+            std::string::npos);
 }
 
 TEST(MemoryPlan, Texts) {
@@ -185,13 +190,15 @@ std::string ProgressText(bool is_terminal) {
 }
 
 TEST(Progress, PlainLinesWithoutATerminal) {
-  EXPECT_EQ(ProgressText(false),
-            "Loading    0%  0/4 MiB\nLoading   25%  1/4 MiB\nLoading   75%  3/4 MiB\nLoading  100%  4/4 MiB\n");
+  EXPECT_EQ(
+      ProgressText(false),
+      "Loading    0%  0/4 MiB\nLoading   25%  1/4 MiB\nLoading   75%  3/4 MiB\nLoading  100%  4/4 MiB\n");
 }
 
 TEST(Progress, ABarOnATerminal) {
   const std::string text = ProgressText(true);
-  EXPECT_NE(text.find("\rLoading  [######################--------]   75%  3/4 MiB"), std::string::npos) << text;
+  EXPECT_NE(text.find("\rLoading  [######################--------]   75%  3/4 MiB"), std::string::npos)
+      << text;
   EXPECT_EQ(text.back(), '\n');
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
 }

@@ -32,7 +32,8 @@ Status ReadInt(const Json& value, const std::string& key, int64_t* out) {
 
 Status CheckValues(const ProfilingChunkConfig& config) {
   if (!(config.smooth_factor > 0 && config.smooth_factor <= 1)) {
-    return InvalidArgument("profiling_chunk_config.smooth_factor must be in (0, 1], got {}", config.smooth_factor);
+    return InvalidArgument("profiling_chunk_config.smooth_factor must be in (0, 1], got {}",
+                           config.smooth_factor);
   }
   if (config.min_chunk <= 0) {
     return InvalidArgument("profiling_chunk_config.min_chunk must be positive, got {}", config.min_chunk);
@@ -47,7 +48,8 @@ Status CheckValues(const ProfilingChunkConfig& config) {
 
 Result<ProfilingChunkConfig> ReadProfilingChunk(const Json& json, std::vector<std::string>* warnings) {
   if (!json.is_object()) {
-    return InvalidArgument("additional_config.profiling_chunk_config must be a dict, got {}.", PythonType(json));
+    return InvalidArgument("additional_config.profiling_chunk_config must be a dict, got {}.",
+                           PythonType(json));
   }
   ProfilingChunkConfig config;
   std::optional<bool> need_timing;
@@ -62,12 +64,14 @@ Result<ProfilingChunkConfig> ReadProfilingChunk(const Json& json, std::vector<st
       RETURN_IF_ERROR(ReadInt(value, key, &config.max_fit_chunk));
     } else if (key == "smooth_factor") {
       if (!value.is_number()) {
-        return InvalidArgument("profiling_chunk_config.smooth_factor must be a float, got {}", PythonType(value));
+        return InvalidArgument("profiling_chunk_config.smooth_factor must be a float, got {}",
+                               PythonType(value));
       }
       config.smooth_factor = value.get<double>();
     } else {
       return Unimplemented(
-          "additional_config.profiling_chunk_config.{}: not a known key; known: enabled, smooth_factor, min_chunk, "
+          "additional_config.profiling_chunk_config.{}: not a known key; known: enabled, smooth_factor, "
+          "min_chunk, "
           "need_timing, max_fit_chunk",
           key);
     }
@@ -98,12 +102,13 @@ Result<Json> FindProfilingChunk(const Json& config, std::vector<std::string>* wa
   if (!config.contains("scheduler_config") || config["scheduler_config"].is_null()) return found;
   const Json& scheduler = config["scheduler_config"];
   if (!scheduler.is_object()) {
-    return InvalidArgument("additional_config.scheduler_config must be a dict, got {}.", PythonType(scheduler));
+    return InvalidArgument("additional_config.scheduler_config must be a dict, got {}.",
+                           PythonType(scheduler));
   }
   for (const auto& [key, value] : scheduler.items()) {
     if (key != "profiling_chunk_config") {
-      return Unimplemented("additional_config.scheduler_config.{}: not a known key; known: profiling_chunk_config",
-                           key);
+      return Unimplemented(
+          "additional_config.scheduler_config.{}: not a known key; known: profiling_chunk_config", key);
     }
     found = value;
   }
@@ -116,19 +121,21 @@ Result<AdditionalConfig> ParseAdditionalConfig(const Json& config, int32_t pipel
                                                int64_t max_num_batched_tokens) {
   AdditionalConfig additional;
   if (config.is_null()) return additional;
-  if (!config.is_object()) return InvalidArgument("additional_config must be a dict, got {}.", PythonType(config));
+  if (!config.is_object())
+    return InvalidArgument("additional_config must be a dict, got {}.", PythonType(config));
   ASSIGN_OR_RETURN(const Json chunk_json, FindProfilingChunk(config, &additional.warnings));
   if (chunk_json.is_null()) return additional;
   ASSIGN_OR_RETURN(ProfilingChunkConfig chunk, ReadProfilingChunk(chunk_json, &additional.warnings));
   if (chunk.enabled && pipeline_stages <= 1) {
     return InvalidArgument(
-        "profiling_chunk_config requires pipeline parallelism (pp > 1). Please set --pipeline-parallel-size to a "
+        "profiling_chunk_config requires pipeline parallelism (pp > 1). Please set --pipeline-parallel-size "
+        "to a "
         "value greater than 1, or disable profiling_chunk_config.");
   }
   if (chunk.enabled && chunk.min_chunk > max_num_batched_tokens) {
     additional.warnings.push_back(
-        fmt::format("profiling_chunk_config.min_chunk {} is lowered to --max-num-batched-tokens {}", chunk.min_chunk,
-                    max_num_batched_tokens));
+        fmt::format("profiling_chunk_config.min_chunk {} is lowered to --max-num-batched-tokens {}",
+                    chunk.min_chunk, max_num_batched_tokens));
     chunk.min_chunk = max_num_batched_tokens;
   }
   additional.profiling_chunk = chunk;

@@ -39,7 +39,8 @@ void Progress::Update(size_t part, uint64_t done_bytes) {
 
 void Progress::Draw() {
   const uint64_t done = std::min(total_, std::accumulate(done_.begin(), done_.end(), uint64_t{0}));
-  int percent = total_ == 0 ? 100 : static_cast<int>(static_cast<double>(done) / static_cast<double>(total_) * 100);
+  int percent =
+      total_ == 0 ? 100 : static_cast<int>(static_cast<double>(done) / static_cast<double>(total_) * 100);
   if (!is_terminal_) percent -= percent % kPlainStepPercent;
   if (percent <= shown_percent_) return;
   shown_percent_ = percent;
@@ -48,8 +49,8 @@ void Progress::Draw() {
     fmt::print(out_, "{}  {}\n", title_, counts);
   } else {
     const int filled = percent * kBarWidth / 100;
-    fmt::print(out_, "\r{}  [{}{}]  {}", title_, std::string(filled, '#'), std::string(kBarWidth - filled, '-'),
-               counts);
+    fmt::print(out_, "\r{}  [{}{}]  {}", title_, std::string(filled, '#'),
+               std::string(kBarWidth - filled, '-'), counts);
   }
   std::fflush(out_);
 }

@@ -1,4 +1,5 @@
-// Progress of something long, on stderr: a bar that is drawn over itself on a terminal, a few plain lines elsewhere.
+// Progress of something long, on stderr: a bar that is drawn over itself on a terminal, a few plain lines
+// elsewhere.
 //
 //   Loading weights  [############--------]  60%  154/257 MiB
 //

@@ -1,5 +1,5 @@
-// RunConfig: what the commands that run a model have in common, from flags and environment, checked as far as that is
-// possible without looking at the model.
+// RunConfig: what the commands that run a model have in common, from flags and environment, checked as far as
+// that is possible without looking at the model.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -25,15 +25,15 @@ struct RunConfig {
   std::optional<int64_t> max_model_len;   // absent: the model's own; -1: what memory allows
   bool allow_long_max_model_len = false;  // beyond the model's own limit
   int64_t seed = 0;
-  std::string generation_config;          // "auto", "vllm" or a directory
-  Json override_generation_config;        // object or null
-  int32_t max_logprobs = 20;              // -1: the whole vocabulary
+  std::string generation_config;    // "auto", "vllm" or a directory
+  Json override_generation_config;  // object or null
+  int32_t max_logprobs = 20;        // -1: the whole vocabulary
 
   int32_t num_stages = 1;
-  std::string layer_partition;            // empty: as even as possible
+  std::string layer_partition;              // empty: as even as possible
   std::optional<int32_t> threads_per_rank;  // absent: cores shared evenly
   std::string kernel_isa;
-  std::string trace_file;                 // empty: none
+  std::string trace_file;  // empty: none
 
   int32_t block_size = 64;
   double memory_utilization = 0.9;
@@ -50,11 +50,11 @@ struct RunConfig {
 
   double log_stats_interval_s = 10;
   std::optional<ProfilingChunkConfig> profiling_chunk;
-  std::vector<std::string> warnings;      // to be logged
+  std::vector<std::string> warnings;  // to be logged
 };
 
-// kInvalidArgument for a value that makes no sense, kUnimplemented for one that is known and not here (float16).
-// Does not call CheckSupported().
+// kInvalidArgument for a value that makes no sense, kUnimplemented for one that is known and not here
+// (float16). Does not call CheckSupported().
 Result<RunConfig> ResolveRunConfig(const ParsedFlags& flags, const Environment& env);
 
 // --log-level, --uvicorn-log-level or VLLM_LOGGING_LEVEL, in this order; "info" if none is set.

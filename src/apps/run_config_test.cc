@@ -28,7 +28,8 @@ TEST(RunConfig, Model) {
   EXPECT_EQ(Resolve({"dir"})->tokenizer_dir, "dir");
   EXPECT_EQ(ResolveError({}), "got no model, expected a model directory after the command");
   EXPECT_EQ(ResolveError({"a", "b"}), "got the words \"a\" and \"b\", expected one model directory");
-  EXPECT_EQ(ResolveError({"a", "--model", "b"}), "got the model \"a\" and --model \"b\", expected one of them");
+  EXPECT_EQ(ResolveError({"a", "--model", "b"}),
+            "got the model \"a\" and --model \"b\", expected one of them");
 }
 
 TEST(RunConfig, Dtype) {
@@ -59,8 +60,9 @@ TEST(RunConfig, FlagsWinOverTheEnvironment) {
 
 TEST(Environment, ReadsTheVariablesThatCount) {
   const std::map<std::string, std::string> variables = {
-      {"OMP_NUM_THREADS", "2,4"}, {"VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1"}, {"VLLM_API_KEY", "key"},
-      {"VLLM_LOG_STATS_INTERVAL", "2.5"}, {"HCCL_BUFFSIZE", "2048"}, {"VLLM_USE_V1", "1"}};
+      {"OMP_NUM_THREADS", "2,4"}, {"VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1"},
+      {"VLLM_API_KEY", "key"},    {"VLLM_LOG_STATS_INTERVAL", "2.5"},
+      {"HCCL_BUFFSIZE", "2048"},  {"VLLM_USE_V1", "1"}};
   const auto get = [&](const char* name) {
     const auto found = variables.find(name);
     return found == variables.end() ? nullptr : found->second.c_str();
@@ -75,8 +77,8 @@ TEST(Environment, ReadsTheVariablesThatCount) {
 }
 
 TEST(AdditionalConfig, BothPlaces) {
-  const auto old_place = *ParseAdditionalConfig(*ParseJson(R"({"profiling_chunk_config": {"enabled": true}})", ""), 2,
-                                                8192);
+  const auto old_place =
+      *ParseAdditionalConfig(*ParseJson(R"({"profiling_chunk_config": {"enabled": true}})", ""), 2, 8192);
   EXPECT_TRUE(old_place.profiling_chunk->enabled);
   EXPECT_EQ(old_place.warnings.size(), 1u);
   const auto both = *ParseAdditionalConfig(
@@ -91,22 +93,28 @@ TEST(AdditionalConfig, BothPlaces) {
 }
 
 TEST(AdditionalConfig, Bounds) {
-  const auto chunk = [](const std::string& fields) { return "{\"profiling_chunk_config\": {" + fields + "}}"; };
+  const auto chunk = [](const std::string& fields) {
+    return "{\"profiling_chunk_config\": {" + fields + "}}";
+  };
   EXPECT_EQ(AdditionalError(chunk("\"smooth_factor\": 0")),
             "profiling_chunk_config.smooth_factor must be in (0, 1], got 0");
   EXPECT_EQ(AdditionalError(chunk("\"smooth_factor\": 1.5")),
             "profiling_chunk_config.smooth_factor must be in (0, 1], got 1.5");
-  EXPECT_EQ(AdditionalError(chunk("\"min_chunk\": 0")), "profiling_chunk_config.min_chunk must be positive, got 0");
-  EXPECT_EQ(AdditionalError(chunk("\"max_fit_chunk\": 5")),
-            "profiling_chunk_config.max_fit_chunk: Recommend to use at least 30 data points for fitting, got 5");
-  EXPECT_EQ(AdditionalError(chunk("\"enabled\": 1")), "profiling_chunk_config.enabled must be a bool, got int");
+  EXPECT_EQ(AdditionalError(chunk("\"min_chunk\": 0")),
+            "profiling_chunk_config.min_chunk must be positive, got 0");
+  EXPECT_EQ(
+      AdditionalError(chunk("\"max_fit_chunk\": 5")),
+      "profiling_chunk_config.max_fit_chunk: Recommend to use at least 30 data points for fitting, got 5");
+  EXPECT_EQ(AdditionalError(chunk("\"enabled\": 1")),
+            "profiling_chunk_config.enabled must be a bool, got int");
   EXPECT_TRUE(AdditionalError(chunk("\"enabled\": true"), 1)
                   .starts_with("profiling_chunk_config requires pipeline parallelism (pp > 1)."));
   EXPECT_EQ(AdditionalError(chunk("\"enabled\": false"), 1), "");
-  EXPECT_EQ(AdditionalError("{\"scheduler_config\": []}"), "additional_config.scheduler_config must be a dict, got list.");
+  EXPECT_EQ(AdditionalError("{\"scheduler_config\": []}"),
+            "additional_config.scheduler_config must be a dict, got list.");
 
-  const auto clamped = *ParseAdditionalConfig(
-      *ParseJson(chunk("\"enabled\": true, \"min_chunk\": 9999"), ""), 2, 8192);
+  const auto clamped =
+      *ParseAdditionalConfig(*ParseJson(chunk("\"enabled\": true, \"min_chunk\": 9999"), ""), 2, 8192);
   EXPECT_EQ(clamped.profiling_chunk->min_chunk, 8192);
   EXPECT_EQ(clamped.warnings.size(), 2u);
 }

@@ -17,8 +17,8 @@ namespace penstock {
 //   enable-prefix-caching: no   --no-enable-prefix-caching
 //   served-model-name: [a, b]   --served-model-name a b
 //   additional-config: {a: 1}   --additional-config={"a":1}
-// A value that is null is left out. kNotFound if the file cannot be read; kInvalidArgument with line and column for
-// what is not YAML, is no map at the top, or has a key that is no flag of `table`.
+// A value that is null is left out. kNotFound if the file cannot be read; kInvalidArgument with line and
+// column for what is not YAML, is no map at the top, or has a key that is no flag of `table`.
 Result<std::vector<std::string>> ReadYamlConfig(const std::string& path, const FlagTable& table);
 Result<std::vector<std::string>> ParseYamlConfig(const std::string& text, const FlagTable& table);
 

@@ -35,7 +35,9 @@ TEST(YamlConfig, ValuesOfEveryKind) {
 }
 
 TEST(YamlConfig, Errors) {
-  const auto error = [](const std::string& text) { return ParseYamlConfig(text, ServeTable()).status().message(); };
+  const auto error = [](const std::string& text) {
+    return ParseYamlConfig(text, ServeTable()).status().message();
+  };
   EXPECT_EQ(error("- a\n- b"), "expected lines of \"flag: value\"");
   EXPECT_NE(error("a: [1").find("line"), std::string::npos);
   EXPECT_EQ(error("config: other.yaml"), "config: a file cannot name another file");
@@ -71,7 +73,8 @@ TEST_F(YamlFile, ErrorsNameTheFile) {
   EXPECT_NE(message.find("yaml_config_test.yaml: unknown flag --max-num-seq; did you mean --max-num-seqs?"),
             std::string::npos)
       << message;
-  EXPECT_EQ(ParseFlags(Words{"--config", "/no/such.yaml"}, ServeTable()).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(ParseFlags(Words{"--config", "/no/such.yaml"}, ServeTable()).status().code(),
+            StatusCode::kNotFound);
 }
 
 }  // namespace

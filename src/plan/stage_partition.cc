@@ -19,7 +19,8 @@ Result<std::vector<int32_t>> DefaultStagePartition(int32_t num_layers, int32_t n
   return layers;
 }
 
-Result<std::vector<int32_t>> ParseStagePartition(std::string_view text, int32_t num_layers, int32_t num_stages) {
+Result<std::vector<int32_t>> ParseStagePartition(std::string_view text, int32_t num_layers,
+                                                 int32_t num_stages) {
   std::vector<int32_t> layers;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find(',', begin), text.size());
@@ -29,19 +30,20 @@ Result<std::vector<int32_t>> ParseStagePartition(std::string_view text, int32_t 
     int32_t count = 0;
     const auto [stop, error] = std::from_chars(item.data(), item.data() + item.size(), count);
     if (error != std::errc() || stop != item.data() + item.size() || count <= 0) {
-      return InvalidArgument("layer partition \"{}\": got \"{}\", expected a number of layers > 0", text, item);
+      return InvalidArgument("layer partition \"{}\": got \"{}\", expected a number of layers > 0", text,
+                             item);
     }
     layers.push_back(count);
     begin = end + 1;
   }
   if (static_cast<int64_t>(layers.size()) != num_stages) {
-    return InvalidArgument("layer partition \"{}\": got {} numbers, expected {}, one for each pipeline stage", text,
-                           layers.size(), num_stages);
+    return InvalidArgument("layer partition \"{}\": got {} numbers, expected {}, one for each pipeline stage",
+                           text, layers.size(), num_stages);
   }
   const int64_t sum = std::accumulate(layers.begin(), layers.end(), int64_t{0});
   if (sum != num_layers) {
-    return InvalidArgument("layer partition \"{}\": the sum is {}, expected {}, the model's layers", text, sum,
-                           num_layers);
+    return InvalidArgument("layer partition \"{}\": the sum is {}, expected {}, the model's layers", text,
+                           sum, num_layers);
   }
   return layers;
 }

@@ -45,7 +45,9 @@ TEST(ParseStagePartition, TakesTheOperatorsList) {
 }
 
 TEST(ParseStagePartition, NamesWhatIsWrong) {
-  const auto message = [](std::string_view text) { return ParseStagePartition(text, 30, 2).status().message(); };
+  const auto message = [](std::string_view text) {
+    return ParseStagePartition(text, 30, 2).status().message();
+  };
   EXPECT_EQ(message("10,10,10"),
             "layer partition \"10,10,10\": got 3 numbers, expected 2, one for each pipeline stage");
   EXPECT_EQ(message("10,21"), "layer partition \"10,21\": the sum is 31, expected 30, the model's layers");
