@@ -117,8 +117,6 @@ constexpr FlagSpec kNoOpFlags[] = {
     {"jit-monitor-verbose", "", kBool, kNothing, "ObservabilityConfig", "",
      "nothing is compiled at run time"},
     {"enable-server-load-tracking", "", kBool, kNothing, "Frontend", "", "GET /load always answers"},
-    {"disable-uvicorn-access-log", "", kBool, kNothing, "Frontend", "", "there is no access log"},
-    {"disable-access-log-for-endpoints", "", kString, kNothing, "Frontend", "", "there is no access log"},
     {"disable-fastapi-docs", "", kBool, kNothing, "Frontend", "", "there are no FastAPI pages"},
     {"enable-offline-docs", "", kBool, kNothing, "Frontend", "", "there are no FastAPI pages"},
     {"h11-max-incomplete-event-size", "", kSize, kNothing, "Frontend", "",

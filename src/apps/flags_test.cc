@@ -137,6 +137,7 @@ TEST(Flags, Lists) {
   EXPECT_EQ(flags.List("api-key"), (Words{"x", "y"}));
   EXPECT_EQ(Parse({"--allowed-origins", "[\"a\", \"b\"]"})->List("allowed-origins"), (Words{"a", "b"}));
   EXPECT_EQ(Parse({})->List("allowed-origins"), Words{});
+  EXPECT_EQ(Parse({})->List("allowed-methods"), Words{"*"});
   EXPECT_EQ(ParseError({"--served-model-name", "--port", "1"}),
             "--served-model-name: got no value, expected one or more words");
 }
@@ -217,13 +218,13 @@ TEST(Flags, UnsupportedOnesPassWithHarmlessValues) {
   for (const Words& words :
        {Words{"-tp", "1"}, Words{"--no-enable-lora"}, Words{"--load-format", "safetensors"},
         Words{"--watermark", "0"}, Words{"--speculative-config", "{}"}, Words{"--uds="},
-        Words{"--allowed-methods", "[\"*\"]"}, Words{"--enable-chunked-prefill"}}) {
+        Words{"--scheduler-cls="}, Words{"--enable-chunked-prefill"}}) {
     EXPECT_TRUE(CheckSupported(*Parse(words)).ok()) << words[0];
   }
   for (const Words& words :
        {Words{"-tp", "2"}, Words{"--enable-lora"}, Words{"--load-format", "gguf"},
         Words{"--watermark", "0.1"}, Words{"--speculative-config", "{\"method\": \"x\"}"}, Words{"--uds=/x"},
-        Words{"--allowed-methods", "GET"}, Words{"--no-enable-chunked-prefill"}}) {
+        Words{"--scheduler-cls", "x"}, Words{"--no-enable-chunked-prefill"}}) {
     const Status status = CheckSupported(*Parse(words));
     EXPECT_EQ(status.code(), StatusCode::kUnimplemented) << words[0];
   }

@@ -3,13 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
-
-#include "apps/core_map.h"
-#include "apps/host_memory.h"
-#include "apps/progress.h"
-
 namespace penstock {
 namespace {
 
@@ -101,106 +94,6 @@ TEST(MemoryPlan, Texts) {
   EXPECT_EQ(FormatCount(0), "0");
   EXPECT_EQ(FormatCount(999), "999");
   EXPECT_EQ(FormatCount(1234567), "1,234,567");
-}
-
-class HostMemoryTest : public ::testing::Test {
- protected:
-  HostMemoryTest() : root_(::testing::TempDir() + "host_memory_test") {
-    std::filesystem::remove_all(root_);
-    Write("/proc/meminfo", "MemTotal:       1000 kB\nMemFree:         100 kB\nMemAvailable:    800 kB\n");
-  }
-  ~HostMemoryTest() override { std::filesystem::remove_all(root_); }
-  void Write(const std::string& path, const std::string& text) {
-    std::filesystem::create_directories(std::filesystem::path(root_ + path).parent_path());
-    std::ofstream(root_ + path) << text;
-  }
-  const std::string root_;
-};
-
-TEST_F(HostMemoryTest, WithoutGroups) {
-  const HostMemory memory = *ReadHostMemory(root_);
-  EXPECT_EQ(memory.total_bytes, 1000u * 1024);
-  EXPECT_EQ(memory.free_bytes, 800u * 1024);
-  EXPECT_FALSE(memory.is_cgroup);
-}
-
-TEST_F(HostMemoryTest, TheTightestGroupCounts) {
-  Write("/proc/self/cgroup", "0::/a/b\n");
-  Write("/sys/fs/cgroup/a/b/memory.max", "max\n");
-  Write("/sys/fs/cgroup/a/b/memory.current", "100000\n");
-  Write("/sys/fs/cgroup/a/memory.max", "500000\n");
-  Write("/sys/fs/cgroup/a/memory.current", "300000\n");
-  Write("/sys/fs/cgroup/a/memory.stat", "file 90000\ninactive_file 50000\n");
-  const HostMemory memory = *ReadHostMemory(root_);
-  EXPECT_EQ(memory.total_bytes, 500000u);
-  EXPECT_EQ(memory.free_bytes, 250000u);
-  EXPECT_TRUE(memory.is_cgroup);
-}
-
-TEST_F(HostMemoryTest, ContainerThatSeesItsGroupAsRoot) {
-  Write("/proc/self/cgroup", "0::/not/visible/here\n");
-  Write("/sys/fs/cgroup/memory.max", "400000\n");
-  Write("/sys/fs/cgroup/memory.current", "0\n");
-  EXPECT_EQ(ReadHostMemory(root_)->free_bytes, 400000u);
-}
-
-TEST_F(HostMemoryTest, VersionOne) {
-  Write("/proc/self/cgroup", "9:name=systemd:/\n4:cpu,memory:/x\n0::/\n");
-  Write("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "300000\n");
-  Write("/sys/fs/cgroup/memory/x/memory.usage_in_bytes", "100000\n");
-  EXPECT_EQ(ReadHostMemory(root_)->free_bytes, 200000u);
-  Write("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "9223372036854771712\n");  // no limit
-  EXPECT_FALSE(ReadHostMemory(root_)->is_cgroup);
-}
-
-TEST(CoreMap, EachRankItsOwnCores) {
-  const std::vector<int> cores = {0, 1, 2, 3, 8, 9, 10};
-  const CoreMap shared = MapCores(cores, 2, std::nullopt);
-  EXPECT_EQ(shared.threads_per_rank, 3);
-  EXPECT_EQ(shared.cores[0], (std::vector<int>{0, 1, 2}));
-  EXPECT_EQ(shared.cores[1], (std::vector<int>{3, 8, 9}));
-  EXPECT_EQ(FormatCoreMap(shared), "rank 0: cores 0-2; rank 1: cores 3,8-9");
-  EXPECT_EQ(FormatCoreMap(MapCores(cores, 2, 1)), "rank 0: core 0; rank 1: core 1");
-}
-
-TEST(CoreMap, MoreThreadsThanCores) {
-  const std::vector<int> cores = {0, 1};
-  const CoreMap map = MapCores(cores, 4, std::nullopt);
-  EXPECT_EQ(map.threads_per_rank, 1);
-  EXPECT_EQ(map.cores.size(), 4u);
-  EXPECT_TRUE(map.cores[0].empty());
-  EXPECT_EQ(FormatCoreMap(map), "4 ranks of 1 threads, more than there are cores: not pinned");
-}
-
-std::string ProgressText(bool is_terminal) {
-  std::FILE* out = std::tmpfile();
-  {
-    Progress progress("Loading", {2 * kMiB, 2 * kMiB}, out, is_terminal);
-    progress.Update(0, 0);
-    progress.Update(0, 1 * kMiB);
-    progress.Update(1, 2 * kMiB);
-    progress.Update(1, 2 * kMiB);
-    progress.Update(0, 2 * kMiB);
-  }
-  std::string text(static_cast<size_t>(std::ftell(out)), '\0');
-  std::rewind(out);
-  EXPECT_EQ(std::fread(text.data(), 1, text.size(), out), text.size());
-  std::fclose(out);
-  return text;
-}
-
-TEST(Progress, PlainLinesWithoutATerminal) {
-  EXPECT_EQ(
-      ProgressText(false),
-      "Loading    0%  0/4 MiB\nLoading   25%  1/4 MiB\nLoading   75%  3/4 MiB\nLoading  100%  4/4 MiB\n");
-}
-
-TEST(Progress, ABarOnATerminal) {
-  const std::string text = ProgressText(true);
-  EXPECT_NE(text.find("\rLoading  [######################--------]   75%  3/4 MiB"), std::string::npos)
-      << text;
-  EXPECT_EQ(text.back(), '\n');
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <numeric>
 
 namespace penstock {
 namespace {
@@ -16,41 +15,29 @@ constexpr double kMiB = 1 << 20;
 
 }  // namespace
 
-Progress::Progress(std::string title, std::vector<uint64_t> part_totals, std::FILE* out, bool is_terminal)
-    : title_(std::move(title)),
-      is_terminal_(is_terminal),
-      out_(out),
-      total_(std::accumulate(part_totals.begin(), part_totals.end(), uint64_t{0})),
-      done_(part_totals.size()) {}
+Progress::Progress(std::string title, std::FILE* out, bool is_terminal)
+    : title_(std::move(title)), out_(out), is_terminal_(is_terminal) {}
 
-Progress::Progress(std::string title, std::vector<uint64_t> part_totals)
-    : Progress(std::move(title), std::move(part_totals), stderr, isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(std::string title) : Progress(std::move(title), stderr, isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
-  std::lock_guard lock(mutex_);
   if (is_terminal_ && shown_percent_ >= 0) std::fputc('\n', out_);
 }
 
-void Progress::Update(size_t part, uint64_t done_bytes) {
-  std::lock_guard lock(mutex_);
-  done_[part] = std::max(done_[part], done_bytes);
-  Draw();
-}
-
-void Progress::Draw() {
-  const uint64_t done = std::min(total_, std::accumulate(done_.begin(), done_.end(), uint64_t{0}));
-  int percent =
-      total_ == 0 ? 100 : static_cast<int>(static_cast<double>(done) / static_cast<double>(total_) * 100);
+void Progress::Update(uint64_t done_bytes, uint64_t total_bytes) {
+  const double done = static_cast<double>(std::min(done_bytes, total_bytes));
+  const double total = static_cast<double>(total_bytes);
+  int percent = total_bytes == 0 ? 100 : static_cast<int>(done / total * 100);
   if (!is_terminal_) percent -= percent % kPlainStepPercent;
   if (percent <= shown_percent_) return;
   shown_percent_ = percent;
-  const std::string counts = fmt::format("{:3}%  {:.0f}/{:.0f} MiB", percent, done / kMiB, total_ / kMiB);
+  const std::string counts = fmt::format("{:3}%  {:.0f}/{:.0f} MiB", percent, done / kMiB, total / kMiB);
   if (!is_terminal_) {
     fmt::print(out_, "{}  {}\n", title_, counts);
   } else {
     const int filled = percent * kBarWidth / 100;
-    fmt::print(out_, "\r{}  [{}{}]  {}", title_, std::string(filled, '#'),
-               std::string(kBarWidth - filled, '-'), counts);
+    const std::string bar = std::string(filled, '#') + std::string(kBarWidth - filled, '-');
+    fmt::print(out_, "\r{}  [{}]  {}", title_, bar, counts);
   }
   std::fflush(out_);
 }

@@ -1,43 +1,36 @@
-// Progress of something long, on stderr: a bar that is drawn over itself on a terminal, a few plain lines
-// elsewhere.
+// Progress of something long: a bar that is drawn over itself on a terminal, a few plain lines elsewhere.
 //
-//   Loading weights  [############--------]  60%  154/257 MiB
+//   Loading weights  [############--------]   60%  154/257 MiB
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
 #include <cstdio>
-#include <mutex>
 #include <string>
-#include <vector>
 
 namespace penstock {
 
-// Thread-safe: several ranks load at the same time, each reports its own part.
+// Not thread-safe: one Update() at a time, from any thread.
 class Progress {
  public:
-  // `part_totals`: bytes of each part. `is_terminal`: draw a bar. `out` outlives the object.
-  Progress(std::string title, std::vector<uint64_t> part_totals, std::FILE* out, bool is_terminal);
+  // `is_terminal`: draw a bar. `out` outlives the object.
+  Progress(std::string title, std::FILE* out, bool is_terminal);
   // On stderr, whatever that is.
-  Progress(std::string title, std::vector<uint64_t> part_totals);
+  explicit Progress(std::string title);
   // Ends the bar's line.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void Update(size_t part, uint64_t done_bytes);
+  // The total may grow, where parts become known one after the other; the bar waits then.
+  void Update(uint64_t done_bytes, uint64_t total_bytes);
 
  private:
-  void Draw();  // mutex_ held
-
   const std::string title_;
-  const bool is_terminal_;
   std::FILE* const out_;
-  uint64_t total_ = 0;
-  std::mutex mutex_;
-  std::vector<uint64_t> done_;  // GUARDED_BY(mutex_)
-  int shown_percent_ = -1;      // GUARDED_BY(mutex_)
+  const bool is_terminal_;
+  int shown_percent_ = -1;
 };
 
 }  // namespace penstock
