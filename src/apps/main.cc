@@ -2,20 +2,34 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <string>
+#include <vector>
 
+#include "apps/commands.h"
 #include "apps/flag_help.h"
-#include "apps/flags.h"
 
 int main(int argc, char** argv) {
-  std::vector<std::string> a(argv + 1, argv + argc);
-  auto f = penstock::ParseFlags(a, penstock::ServeTable());
-  if (!f.ok()) {
-    fmt::print(stderr, "{}\n", f.status().message());
-    return 2;
+  using namespace penstock;
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  const std::span<const std::string> all(words);
+  const std::string command = words.empty() ? "" : words[0];
+  if (command == "serve") return RunServe(all.subspan(1));
+  if (command == "complete") return RunComplete(all.subspan(1));
+  if (command == "bench" && words.size() > 1 && words[1] == "latency") return RunBenchLatency(all.subspan(2));
+  if (command == "version" || command == "--version" || command == "-v") {
+    fmt::print("penstock {}\n", kPenstockVersion);
+    return kExitDone;
   }
-  if (f->help())
-    fmt::print("{}", penstock::CommandHelp("penstock serve MODEL [flags]", "Serves a model.",
-                                           penstock::ServeTable(), *f->help()));
-  for (auto& g : f->given()) fmt::print("{} = {}\n", g.spec->name, g.value.dump());
-  return 0;
+  if (command == "help" || command == "--help" || command == "-h") {
+    fmt::print("{}", MainHelp());
+    return kExitDone;
+  }
+  if (command.empty()) {
+    fmt::print(stderr, "{}", MainHelp());
+  } else if (command == "bench") {
+    fmt::print(stderr, "error: bench: got {}, expected latency\n", words.size() > 1 ? words[1] : "nothing");
+  } else {
+    fmt::print(stderr, "error: unknown command {}, expected serve, complete, bench or version\n", command);
+  }
+  return kExitUsage;
 }
