@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/cpu_kernels.h"
+
+#include <functional>
+#include <utility>
+
+#include "base/check.h"
+#include "base/thread_team.h"
+#include "kernels/cpu/cpu_route.h"
+
+namespace penstock {
+namespace {
+
+constexpr int64_t kMinElementsPerThread = 8192;  // less is not worth waking a thread
+
+bool IsActivation(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16; }
+
+void CheckSameShape(const ConstMat& a, const ConstMat& b) {
+  CHECK_EQ(a.rows, b.rows);
+  CHECK_EQ(a.cols, b.cols);
+  CHECK(a.dtype == b.dtype && IsActivation(a.dtype)) << DTypeName(a.dtype) << ", " << DTypeName(b.dtype);
+}
+
+ConstRowsView View(const ConstMat& mat, int64_t row) { return {mat.RowPtr(row), mat.stride}; }
+RowsView View(const Mat& mat, int64_t row) { return {mat.RowPtr(row), mat.stride}; }
+
+}  // namespace
+
+CpuKernels::CpuKernels(std::string name, const CpuOps& ops, const AttentionOps& attention_ops, ThreadTeam& team)
+    : name_(std::move(name)),
+      ops_(ops),
+      team_(team),
+      gemm_(ops, team),
+      moe_(ops, team, gemm_),
+      attention_(attention_ops, team) {}
+
+template <typename Body>
+void CpuKernels::ForRows(int64_t num_rows, int64_t num_cols, const Body& body) {
+  if (num_rows == 0) return;
+  const int64_t grain = std::max<int64_t>(1, kMinElementsPerThread / std::max<int64_t>(1, num_cols));
+  team_.ParallelFor(num_rows, grain, std::ref(body));
+}
+
+std::unique_ptr<PackedMat> CpuKernels::Pack(std::span<const ConstMat> parts, DType compute) {
+  return PackMatrix(team_, ops_, parts, compute);
+}
+
+void CpuKernels::Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) {
+  CHECK_EQ(x.rows, y.rows);
+  CHECK(IsActivation(x.dtype) && IsActivation(y.dtype)) << DTypeName(x.dtype) << ", " << DTypeName(y.dtype);
+  const GemmProblem problem{.x = x,
+                            .w = &static_cast<const CpuMatrix&>(w).panels(),
+                            .y = y,
+                            .bias = bias,
+                            .accumulate = accumulate};
+  gemm_.Run(std::span(&problem, 1));
+}
+
+void CpuKernels::Embed(std::span<const int32_t> ids, ConstMat table, Mat y) {
+  CHECK_EQ(static_cast<int64_t>(ids.size()), y.rows);
+  CHECK_EQ(table.cols, y.cols);
+  CHECK(IsActivation(table.dtype) || table.dtype == DType::kF16) << DTypeName(table.dtype);
+  CHECK(IsActivation(y.dtype)) << DTypeName(y.dtype);
+  for (const int32_t id : ids) CHECK(id >= 0 && id < table.rows) << id;
+  ForRows(y.rows, y.cols, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      ops_.convert(table.RowPtr(ids[r]), table.dtype, y.RowPtr(r), y.dtype, y.cols);
+    }
+  });
+}
+
+void CpuKernels::RmsNorm(ConstMat x, const float* weight, float eps, Mat y) {
+  CheckSameShape(x, y);
+  ForRows(x.rows, x.cols, [&](int64_t begin, int64_t end) {
+    ops_.rms_norm(View(x, begin), weight, eps, View(y, begin), x.dtype, end - begin, x.cols);
+  });
+}
+
+void CpuKernels::AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y) {
+  CheckSameShape(residual, x);
+  CheckSameShape(residual, y);
+  ForRows(x.rows, x.cols, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {  // row by row: the sum is still in the cache when it is normed
+      ops_.add(View(x, r), View(residual, r), x.dtype, 1, x.cols);
+      ops_.rms_norm(View(ConstMat(residual), r), weight, eps, View(y, r), x.dtype, 1, x.cols);
+    }
+  });
+}
+
+void CpuKernels::Add(ConstMat x, Mat y) {
+  CheckSameShape(x, y);
+  ForRows(x.rows, x.cols, [&](int64_t begin, int64_t end) {
+    ops_.add(View(x, begin), View(y, begin), x.dtype, end - begin, x.cols);
+  });
+}
+
+void CpuKernels::Rope(Mat x, int32_t num_heads, int32_t head_stride, std::span<const int32_t> positions,
+                      const RopeTable& table, RopeStyle style) {
+  CHECK_EQ(static_cast<int64_t>(positions.size()), x.rows);
+  CHECK_LE(int64_t{num_heads - 1} * head_stride + table.dim, x.cols);
+  CHECK(IsActivation(x.dtype)) << DTypeName(x.dtype);
+  CHECK_EQ(table.dim % 2, 0);
+  for (const int32_t pos : positions) CHECK(pos >= 0 && pos < table.max_positions) << pos;
+  ForRows(x.rows, int64_t{num_heads} * table.dim, [&](int64_t begin, int64_t end) {
+    ops_.rope({.x = View(x, begin),
+               .dtype = x.dtype,
+               .num_rows = end - begin,
+               .num_heads = num_heads,
+               .head_stride = head_stride,
+               .dim = table.dim,
+               .interleaved = style == RopeStyle::kInterleaved,
+               .positions = positions.data() + begin,
+               .cos = table.cos.data(),
+               .sin = table.sin.data()});
+  });
+}
+
+void CpuKernels::SiluMul(ConstMat gate_up, Mat y) {
+  CHECK_EQ(gate_up.rows, y.rows);
+  CHECK_EQ(gate_up.cols, 2 * y.cols);
+  CHECK(gate_up.dtype == y.dtype && IsActivation(y.dtype)) << DTypeName(gate_up.dtype) << ", " << DTypeName(y.dtype);
+  ForRows(y.rows, y.cols, [&](int64_t begin, int64_t end) {
+    ops_.silu_mul(View(gate_up, begin), View(y, begin), y.dtype, end - begin, y.cols);
+  });
+}
+
+void CpuKernels::RouteTopK(ConstMat logits, const RouterShape& shape, int32_t* ids, float* weights) {
+  CHECK_EQ(logits.cols, shape.num_experts);
+  CHECK(logits.dtype == DType::kF32) << DTypeName(logits.dtype);
+  CheckRouterShape(shape);
+  ForRows(logits.rows, 16 * logits.cols, [&](int64_t begin, int64_t end) {
+    RouteRows(logits.Rows(begin, end - begin), shape, ids + begin * shape.top_k, weights + begin * shape.top_k);
+  });
+}
+
+void CpuKernels::MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
+                        const ExpertWeights& experts, Mat y) {
+  CheckSameShape(x, y);
+  moe_.Run(x, ids, weights, top_k, experts, y);
+}
+
+size_t CpuKernels::scratch_bytes() const {
+  return gemm_.scratch_bytes() + moe_.scratch_bytes() + attention_.scratch_bytes();
+}
+
+}  // namespace penstock

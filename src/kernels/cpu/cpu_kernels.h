@@ -1,0 +1,71 @@
+// CpuKernels: the kernels of a processor, over the inner loops of one instruction set (CpuOps, AttentionOps). Here is
+// what is common to all: checks, threads, memory.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/cpu_gemm.h"
+#include "kernels/cpu/cpu_matrix.h"
+#include "kernels/cpu/cpu_moe.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/kernels.h"
+
+namespace penstock {
+
+class CpuKernels : public Kernels {
+ public:
+  // The tables and the team outlive this.
+  CpuKernels(std::string name, const CpuOps& ops, const AttentionOps& attention_ops, ThreadTeam& team);
+
+  std::string_view name() const override { return name_; }
+
+  std::unique_ptr<PackedMat> Pack(std::span<const ConstMat> parts, DType compute) override;
+  std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) override;
+
+  void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) override;
+  void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) override;
+  void RmsNorm(ConstMat x, const float* weight, float eps, Mat y) override;
+  void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y) override;
+  void Add(ConstMat x, Mat y) override;
+  void Rope(Mat x, int32_t num_heads, int32_t head_stride, std::span<const int32_t> positions,
+            const RopeTable& table, RopeStyle style) override;
+  void SiluMul(ConstMat gate_up, Mat y) override;
+
+  size_t GqaBlockBytes(const GqaShape& shape, int32_t block_size, DType dtype) const override;
+  size_t MlaBlockBytes(const MlaShape& shape, int32_t block_size, DType dtype) const override;
+  void GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
+                const KvLayerView& cache) override;
+  void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape, const KvLayerView& cache,
+                    Mat out) override;
+  void MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
+                const KvLayerView& cache) override;
+  void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape, const KvLayerView& cache,
+                    const PackedKvB& kv_b, Mat out, MlaForm form) override;
+
+  void RouteTopK(ConstMat logits, const RouterShape& shape, int32_t* ids, float* weights) override;
+  void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts,
+              Mat y) override;
+
+  size_t scratch_bytes() const override;
+
+ private:
+  // body(begin, end) over rows, cut for the team where there is enough to do.
+  template <typename Body>
+  void ForRows(int64_t num_rows, int64_t num_cols, const Body& body);
+
+  const std::string name_;
+  const CpuOps& ops_;
+  ThreadTeam& team_;
+  CpuGemm gemm_;
+  CpuMoe moe_;
+  CpuAttention attention_;
+};
+
+}  // namespace penstock

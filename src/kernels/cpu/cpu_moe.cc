@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/cpu_moe.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "base/check.h"
+#include "base/thread_team.h"
+#include "kernels/cpu/cpu_matrix.h"
+
+namespace penstock {
+namespace {
+
+const PanelMat& Panels(const std::unique_ptr<PackedMat>& mat) { return static_cast<const CpuMatrix&>(*mat).panels(); }
+
+void Reserve(Buffer& buffer, size_t bytes) {
+  if (buffer.size() < bytes) buffer = Buffer(bytes);
+}
+
+}  // namespace
+
+CpuMoe::CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes)
+    : ops_(ops), team_(team), gemm_(gemm), piece_bytes_(piece_bytes) {}
+
+void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts,
+                 Mat y) {
+  CHECK(!experts.down.empty());
+  CHECK_EQ(experts.gate_up.size(), experts.down.size());
+  if (x.rows == 0) return;
+  SortByExpert(x.rows, ids, weights, top_k, static_cast<int64_t>(experts.down.size()));
+
+  const int64_t num_slots = x.rows * top_k, inter = experts.down[0]->k(), hidden = x.cols;
+  const size_t slot_bytes = static_cast<size_t>(3 * inter) * DTypeBytes(x.dtype) + hidden * sizeof(float);
+  const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(piece_bytes_ / slot_bytes));
+  const int64_t num_pieces = (num_slots + most - 1) / most, piece = (num_slots + num_pieces - 1) / num_pieces;
+  Reserve(gate_up_, static_cast<size_t>(piece * 2 * inter) * DTypeBytes(x.dtype));
+  Reserve(inner_, static_cast<size_t>(piece * inter) * DTypeBytes(x.dtype));
+  Reserve(outer_, static_cast<size_t>(piece * hidden) * sizeof(float));
+  if (y.dtype == DType::kBF16) Reserve(sums_, static_cast<size_t>(y.rows * hidden) * sizeof(float));
+
+  for (int64_t begin = 0; begin < num_slots; begin += piece) {
+    const int64_t end = std::min(begin + piece, num_slots);
+    RunPiece(x, experts, begin, end);
+    Combine(y, top_k, begin, end);
+  }
+}
+
+void CpuMoe::SortByExpert(int64_t num_tokens, const int32_t* ids, const float* weights, int32_t top_k,
+                          int64_t num_experts) {
+  const int64_t num_slots = num_tokens * top_k;
+  expert_begin_.assign(num_experts + 1, 0);
+  for (int64_t i = 0; i < num_slots; ++i) {
+    CHECK(ids[i] >= 0 && ids[i] < num_experts) << ids[i];
+    ++expert_begin_[ids[i] + 1];
+  }
+  for (int64_t e = 0; e < num_experts; ++e) expert_begin_[e + 1] += expert_begin_[e];
+
+  slot_token_.resize(num_slots);
+  token_slots_.resize(num_slots);
+  token_weights_.resize(num_slots);
+  for (int64_t t = 0; t < num_tokens; ++t) {
+    int32_t* slots = &token_slots_[t * top_k];
+    float* slot_weights = &token_weights_[t * top_k];
+    for (int32_t j = 0; j < top_k; ++j) {
+      const int64_t slot = expert_begin_[ids[t * top_k + j]]++;
+      slot_token_[slot] = static_cast<int32_t>(t);
+      int32_t at = j;  // insertion: the token's slots rise
+      for (; at > 0 && slots[at - 1] > slot; --at) {
+        slots[at] = slots[at - 1];
+        slot_weights[at] = slot_weights[at - 1];
+      }
+      slots[at] = static_cast<int32_t>(slot);
+      slot_weights[at] = weights[t * top_k + j];
+    }
+  }
+  // Each begin has moved to its end, the next one's begin.
+  std::move_backward(expert_begin_.begin(), expert_begin_.end() - 1, expert_begin_.end());
+  expert_begin_[0] = 0;
+}
+
+template <typename MakeProblem>
+void CpuMoe::RunExperts(int64_t slot_begin, int64_t slot_end, const MakeProblem& make_problem) {
+  problems_.clear();
+  for (size_t e = 0; e + 1 < expert_begin_.size(); ++e) {
+    const int64_t begin = std::max(expert_begin_[e], slot_begin), end = std::min(expert_begin_[e + 1], slot_end);
+    if (begin < end) problems_.push_back(make_problem(e, begin, end - begin));
+  }
+  gemm_.Run(problems_);
+}
+
+void CpuMoe::RunPiece(ConstMat x, const ExpertWeights& experts, int64_t slot_begin, int64_t slot_end) {
+  const int64_t rows = slot_end - slot_begin, inter = experts.down[0]->k();
+  const Mat gate_up(gate_up_.data(), x.dtype, rows, 2 * inter);
+  const Mat inner(inner_.data(), x.dtype, rows, inter);
+  const Mat outer(outer_.data(), DType::kF32, rows, x.cols);
+  RunExperts(slot_begin, slot_end, [&](size_t e, int64_t slot, int64_t count) {
+    return GemmProblem{.x = x,
+                       .x_rows = &slot_token_[slot],
+                       .w = &Panels(experts.gate_up[e]),
+                       .y = gate_up.Rows(slot - slot_begin, count)};
+  });
+  const auto activate = [&](int64_t begin, int64_t end) {
+    ops_.silu_mul({gate_up.RowPtr(begin), gate_up.stride}, {inner.RowPtr(begin), inner.stride}, x.dtype, end - begin,
+                  inter);
+  };
+  team_.ParallelFor(rows, 8, std::ref(activate));
+  RunExperts(slot_begin, slot_end, [&](size_t e, int64_t slot, int64_t count) {
+    return GemmProblem{.x = inner.Rows(slot - slot_begin, count),
+                       .w = &Panels(experts.down[e]),
+                       .y = outer.Rows(slot - slot_begin, count)};
+  });
+}
+
+void CpuMoe::Combine(Mat y, int32_t top_k, int64_t slot_begin, int64_t slot_end) {
+  const bool direct = y.dtype == DType::kF32;
+  const bool first = slot_begin == 0, last = slot_end == static_cast<int64_t>(slot_token_.size());
+  const auto combine = [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      float* sum = direct ? y.Row<float>(t) : sums_.as<float>() + t * y.cols;
+      if (!direct && first) ops_.convert(y.RowPtr(t), y.dtype, sum, DType::kF32, y.cols);
+      for (int64_t i = t * top_k; i < (t + 1) * top_k; ++i) {
+        const int64_t slot = token_slots_[i];
+        if (slot < slot_begin || slot >= slot_end) continue;
+        ops_.add_scaled(outer_.as<float>() + (slot - slot_begin) * y.cols, token_weights_[i], sum, y.cols);
+      }
+      if (!direct && last) ops_.convert(sum, DType::kF32, y.RowPtr(t), y.dtype, y.cols);
+    }
+  };
+  team_.ParallelFor(y.rows, 4, std::ref(combine));
+}
+
+}  // namespace penstock

@@ -1,0 +1,65 @@
+// CpuMoe: the experts of a layer on a batch of tokens.
+//
+//   (token, choice) pairs, sorted by expert        slots of a piece at most kPieceBytes of scratch
+//   ┌────────┬───┬──────┬────────┐
+//   │ e0     │e1 │ e2   │ …      │   gate_up per expert (rows gathered) → silu · up → down per expert →
+//   └────────┴───┴──────┴────────┘   each token adds its slots' rows to y, in the order of the experts
+//
+// The order of all sums is that of k and of the expert numbers: y does not depend on the number of threads, on the
+// pieces, or on what other tokens are in the batch.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/cpu/cpu_gemm.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/kernels.h"
+#include "tensor/buffer.h"
+
+namespace penstock {
+
+class ThreadTeam;
+
+class CpuMoe {
+ public:
+  static constexpr size_t kPieceBytes = size_t{64} << 20;
+
+  // All outlive this. `piece_bytes` bounds the scratch that grows with tokens * top_k.
+  CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes = kPieceBytes);
+
+  // As Kernels::MoeMlp.
+  void Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts, Mat y);
+
+  size_t scratch_bytes() const { return gate_up_.size() + inner_.size() + outer_.size() + sums_.size(); }
+
+ private:
+  void SortByExpert(int64_t num_tokens, const int32_t* ids, const float* weights, int32_t top_k, int64_t num_experts);
+  void RunPiece(ConstMat x, const ExpertWeights& experts, int64_t slot_begin, int64_t slot_end);
+  // One problem for each expert that has slots in [slot_begin, slot_end).
+  template <typename MakeProblem>
+  void RunExperts(int64_t slot_begin, int64_t slot_end, const MakeProblem& make_problem);
+  // sums[t] += weight * outer[slot], for the token's slots in [slot_begin, slot_end). The first piece begins from y,
+  // the last one rounds to y.
+  void Combine(Mat y, int32_t top_k, int64_t slot_begin, int64_t slot_end);
+
+  const CpuOps& ops_;
+  ThreadTeam& team_;
+  CpuGemm& gemm_;
+  const size_t piece_bytes_;
+
+  std::vector<int64_t> expert_begin_;  // [num_experts + 1] first slot of each expert
+  std::vector<int32_t> slot_token_;    // [slots]
+  std::vector<int32_t> token_slots_;   // [tokens, top_k] rising
+  std::vector<float> token_weights_;   // of the same
+  std::vector<GemmProblem> problems_;
+  Buffer gate_up_;  // [slots of a piece, 2 * inter] activation type
+  Buffer inner_;    // [slots of a piece, inter] activation type
+  Buffer outer_;    // f32 [slots of a piece, hidden]
+  Buffer sums_;     // f32 [tokens, hidden], where y is bf16
+};
+
+}  // namespace penstock

@@ -1,0 +1,115 @@
+// CpuOps: the table of inner loops of one instruction set. One thread, raw pointers, no checks: threads, shapes and
+// memory are the business of the callers (cpu_linear.cc, cpu_moe.cc, cpu_dense.cc).
+//
+// The functions of a table are compiled with that instruction set's flags. Nothing else may be in those sources:
+// an inline function of the standard library compiled there could be linked in place of everybody's.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace penstock {
+
+// A weight matrix [n, k] in panels of `panel_cols` output columns, for each panel all of k:
+//   f32:   [panel][k_padded][panel_cols]             one number for each column
+//   bf16:  [panel][k_padded / 2][panel_cols][2]      two neighbours in k for each column: one 32-bit word
+// Padding, in k and in the last panel, is zero. k_padded is a multiple of 32. For panels of 64 columns this is
+// oneDNN's BA16a64b2a as well.
+struct PanelMat {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+  int32_t panel_cols = 0;
+  int64_t n = 0;
+  int64_t k = 0;
+  int64_t k_padded = 0;
+
+  size_t panel_bytes() const { return static_cast<size_t>(k_padded) * panel_cols * DTypeBytes(dtype); }
+  int64_t num_panels() const { return (n + panel_cols - 1) / panel_cols; }
+};
+
+// y[rows, columns of the panels] = x · wᵀ (+ bias) (+ y): one thread's part of a product.
+struct GemmTile {
+  const void* x = nullptr;  // [.., k], f32 or bf16
+  DType x_dtype = DType::kF32;
+  int64_t x_stride = 0;
+  const int32_t* x_rows = nullptr;  // row r of the tile is row x_rows[r] of x; null: row r
+  int64_t num_rows = 0;             // <= max_tile_rows
+  PanelMat w;
+  int64_t panel_begin = 0;
+  int64_t panel_end = 0;
+  void* y = nullptr;  // row 0 of the tile, column 0 of the matrix; f32 or bf16
+  DType y_dtype = DType::kF32;
+  int64_t y_stride = 0;
+  const float* bias = nullptr;  // [n] or null
+  bool accumulate = false;
+  std::byte* scratch = nullptr;  // gemm_scratch_bytes(panel_end - panel_begin), 64-byte aligned
+};
+
+// One row of weights to pack: f32, f16 or bf16; null stands for zeros.
+struct WeightRow {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+};
+
+// What to make one panel of.
+struct PackPanel {
+  const WeightRow* rows = nullptr;  // [panel_cols]
+  PanelMat w;                       // dtype, panel_cols, k and k_padded count
+  void* dst = nullptr;              // the panel
+};
+
+// Rows of a matrix; `dtype` is that of the activations, f32 or bf16.
+struct RowsView {
+  void* data = nullptr;
+  int64_t stride = 0;
+};
+struct ConstRowsView {
+  const void* data = nullptr;
+  int64_t stride = 0;
+};
+
+struct RopeRows {
+  RowsView x;
+  DType dtype = DType::kF32;
+  int64_t num_rows = 0;
+  int32_t num_heads = 0;
+  int32_t head_stride = 0;
+  int32_t dim = 0;
+  bool interleaved = false;
+  const int32_t* positions = nullptr;  // [num_rows]
+  const float* cos = nullptr;          // whole tables
+  const float* sin = nullptr;
+};
+
+struct CpuOps {
+  // Preferred panel width, and the most rows of a GemmTile.
+  int32_t panel_cols;
+  int64_t max_tile_rows;
+  int64_t tile_row_multiple;  // rows of a register tile
+  size_t (*gemm_scratch_bytes)(int64_t num_panels);
+  void (*gemm)(const GemmTile& tile);
+  void (*pack_panel)(const PackPanel& panel);
+
+  // dst[0, count) = src, converted; src f32, f16 or bf16, dst f32 or bf16.
+  void (*convert)(const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t count);
+  // y[r] = norm(x[r]) * weight.
+  void (*rms_norm)(ConstRowsView x, const float* weight, float eps, RowsView y, DType dtype, int64_t num_rows,
+                   int64_t num_cols);
+  void (*add)(ConstRowsView x, RowsView y, DType dtype, int64_t num_rows, int64_t num_cols);
+  void (*rope)(const RopeRows& rows);
+  // y[r, i] = silu(x[r, i]) * x[r, num_cols + i].
+  void (*silu_mul)(ConstRowsView x, RowsView y, DType dtype, int64_t num_rows, int64_t num_cols);
+  // sum[i] += weight * x[i].
+  void (*add_scaled)(const float* x, float weight, float* sum, int64_t count);
+};
+
+const CpuOps& GenericCpuOps();
+const CpuOps& Avx2CpuOps();
+const CpuOps& Avx512CpuOps();
+const CpuOps& Avx512Bf16CpuOps();
+
+}  // namespace penstock

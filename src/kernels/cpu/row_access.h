@@ -1,0 +1,87 @@
+// Reading and writing rows of f32, bf16 or f16 as vectors of fp32, any length. For the per-ISA sources only.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/vec_generic.h"
+
+namespace penstock {
+namespace {
+
+struct Half {  // IEEE half
+  uint16_t bits;
+};
+
+template <typename S>
+PENSTOCK_INLINE typename S::Vec LoadVec(const float* p) {
+  return S::Load(p);
+}
+template <typename S>
+PENSTOCK_INLINE typename S::Vec LoadVec(const Bf16* p) {
+  return S::LoadBf16(p);
+}
+template <typename S>
+PENSTOCK_INLINE typename S::Vec LoadVec(const Half* p) {
+  return S::LoadHalf(&p->bits);
+}
+template <typename S>
+PENSTOCK_INLINE void StoreVec(float* p, typename S::Vec v) {
+  S::Store(p, v);
+}
+template <typename S>
+PENSTOCK_INLINE void StoreVec(Bf16* p, typename S::Vec v) {
+  S::StoreBf16(p, v);
+}
+
+// The first `count` < kLanes elements; the others are zero.
+template <typename S, typename T>
+PENSTOCK_INLINE typename S::Vec LoadFirst(const T* p, int64_t count) {
+  T padded[S::kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) padded[i] = p[i];
+  return LoadVec<S>(padded);
+}
+template <typename S, typename T>
+PENSTOCK_INLINE void StoreFirst(T* p, typename S::Vec v, int64_t count) {
+  T padded[S::kLanes];
+  StoreVec<S>(padded, v);
+  for (int64_t i = 0; i < count; ++i) p[i] = padded[i];
+}
+
+// y[i] = fn(x[i], i) vector by vector, for i in [0, count). fn gets the vector, the index of its first element and
+// how many elements of it count.
+template <typename S, typename X, typename Y, typename Fn>
+PENSTOCK_INLINE void MapRow(const X* x, Y* y, int64_t count, const Fn& fn) {
+  int64_t i = 0;
+  for (; i + S::kLanes <= count; i += S::kLanes) StoreVec<S>(y + i, fn(LoadVec<S>(x + i), i, int64_t{S::kLanes}));
+  if (i < count) StoreFirst<S>(y + i, fn(LoadFirst<S>(x + i, count - i), i, count - i), count - i);
+}
+
+// As LoadFirst, for count up to kLanes.
+template <typename S, typename T>
+PENSTOCK_INLINE typename S::Vec LoadUpTo(const T* p, int64_t count) {
+  return count == S::kLanes ? LoadVec<S>(p) : LoadFirst<S>(p, count);
+}
+
+template <typename S, typename X, typename Y>
+inline void ConvertRow(const X* x, Y* y, int64_t count) {
+  MapRow<S>(x, y, count, [](typename S::Vec v, int64_t, int64_t) __attribute__((always_inline)) { return v; });
+}
+template <typename S>
+inline void ConvertRow(const Bf16* x, Bf16* y, int64_t count) {
+  __builtin_memcpy(y, x, static_cast<size_t>(count) * sizeof(Bf16));
+}
+
+// y = sums (+ bias) (+ y).
+template <typename S, typename Y>
+inline void FinishRow(const float* sums, const float* bias, bool accumulate, Y* y, int64_t count) {
+  MapRow<S>(sums, y, count, [&](typename S::Vec v, int64_t i, int64_t n) __attribute__((always_inline)) {
+    if (bias != nullptr) v = S::Add(v, LoadUpTo<S>(bias + i, n));
+    if (accumulate) v = S::Add(v, LoadUpTo<S>(y + i, n));
+    return v;
+  });
+}
+
+}  // namespace
+}  // namespace penstock
