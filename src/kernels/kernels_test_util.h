@@ -60,17 +60,20 @@ class TestMat {
   Buffer buffer_;
 };
 
-// The largest difference, relative to the root mean square of `want`. NaN anywhere makes it infinite.
+// The largest difference, relative to the number itself or to the root mean square of all, whichever is larger. NaN
+// anywhere makes it infinite.
 inline double MaxRelativeError(const TestMat& got, const TestMat& want) {
   EXPECT_EQ(got.size(), want.size());
-  double square_sum = 0, max_difference = 0;
+  double square_sum = 0, largest = 0;
+  for (int64_t i = 0; i < want.size(); ++i) square_sum += static_cast<double>(want.Get(i)) * want.Get(i);
+  const double rms = std::sqrt(square_sum / static_cast<double>(std::max<int64_t>(1, want.size())));
   for (int64_t i = 0; i < want.size(); ++i) {
     const double difference = std::fabs(static_cast<double>(got.Get(i)) - want.Get(i));
-    if (!(difference <= 1e30)) return INFINITY;
-    max_difference = std::max(max_difference, difference);
-    square_sum += static_cast<double>(want.Get(i)) * want.Get(i);
+    const double error = difference / std::max(rms + 1e-30, std::fabs(static_cast<double>(want.Get(i))));
+    if (!(error <= 1e30)) return INFINITY;
+    largest = std::max(largest, error);
   }
-  return max_difference / std::sqrt(square_sum / static_cast<double>(std::max<int64_t>(1, want.size())) + 1e-30);
+  return largest;
 }
 
 // One layer's cache and the block tables of some sequences, with block ids in random order. Blocks begin filled

@@ -1,0 +1,149 @@
+// Grouped-query attention: storing into blocks, and cutting a batch into (span, kv head, tile of rows) tasks.
+//
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/attention.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/checked_math.h"
+#include "base/thread_team.h"
+#include "kernels/cpu/kv_layout.h"
+#include "tensor/bf16.h"
+
+namespace penstock {
+namespace {
+
+constexpr int64_t kTileBytes = 256 << 10;  // of a task's queries and sums: they should stay in the L2 cache
+constexpr int64_t kRowGrain = 12;          // a multiple of the register tiles' rows
+constexpr int32_t kMinPartKeys = 512;
+
+// Keys handled at once: fewer where a key is long.
+int32_t KeyTileFor(int32_t key_dim) { return key_dim <= 128 ? 128 : 64; }
+
+float ReadElement(float x) { return x; }
+float ReadElement(Bf16 x) { return ToFloat(x); }
+void WriteElement(float* to, float x) { *to = x; }
+void WriteElement(Bf16* to, float x) { *to = ToBf16(x); }
+
+template <typename From, typename To>
+void CopyElement(From from, To* to) {
+  if constexpr (std::is_same_v<From, To>) *to = from;
+  else WriteElement(to, ReadElement(from));
+}
+
+// Element (k, n) of a product operand with `columns` columns (kv_layout.h).
+template <typename T>
+int64_t OperandIndex(int64_t k, int64_t n, int64_t columns) {
+  return std::is_same_v<T, float> ? k * columns + n : (k / 2 * columns + n) * 2 + k % 2;
+}
+
+// Calls body(From{}, To{}) with values of the element types.
+template <typename Body>
+void WithTypes(DType from, DType to, Body&& body) {
+  CHECK(from == DType::kF32 || from == DType::kBF16) << DTypeName(from);
+  CHECK(to == DType::kF32 || to == DType::kBF16) << DTypeName(to);
+  if (from == DType::kF32 && to == DType::kF32) body(float{}, float{});
+  else if (from == DType::kF32) body(float{}, Bf16{});
+  else if (to == DType::kF32) body(Bf16{}, float{});
+  else body(Bf16{}, Bf16{});
+}
+
+// The tokens of `span` for one kv head.
+template <typename From, typename To>
+void StoreHead(const ConstMat& k, const ConstMat& v, const SeqSpan& span, const GqaShape& shape,
+               const KvLayerView& cache, int32_t kv_head) {
+  const int32_t dim = shape.head_dim;
+  const size_t key_offset = GqaKeyOffset(shape, cache.block_size, cache.dtype, kv_head);
+  const size_t value_offset = GqaValueOffset(shape, cache.block_size, cache.dtype, kv_head);
+  for (int32_t i = 0; i < span.len; ++i) {
+    const int32_t pos = span.pos + i, at = pos % cache.block_size;
+    const int32_t block = span.block_ids[pos / cache.block_size];
+    CHECK(block >= 0 && block < cache.num_blocks) << block;
+    std::byte* data = cache.data + block * cache.block_bytes;
+    To* keys = reinterpret_cast<To*>(data + key_offset);
+    To* values = reinterpret_cast<To*>(data + value_offset);
+    const From* key = k.Row<From>(span.row + i) + int64_t{kv_head} * dim;
+    const From* value = v.Row<From>(span.row + i) + int64_t{kv_head} * dim;
+    for (int32_t d = 0; d < dim; ++d) CopyElement(key[d], &keys[OperandIndex<To>(d, at, cache.block_size)]);
+    for (int32_t d = 0; d < dim; ++d) CopyElement(value[d], &values[OperandIndex<To>(at, d, dim)]);
+  }
+}
+
+}  // namespace
+
+CpuAttention::CpuAttention(const AttentionOps& ops, ThreadTeam& team)
+    : ops_(ops), team_(team), thread_scratch_(team.size()) {}
+
+size_t CpuAttention::GqaBlockBytes(const GqaShape& shape, int32_t block_size, DType dtype) const {
+  return 2 * GqaHeadBytes(shape, block_size, dtype) * shape.num_kv_heads;
+}
+
+void CpuAttention::GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
+                            const KvLayerView& cache) {
+  CHECK_EQ(k.cols, int64_t{shape.num_kv_heads} * shape.head_dim);
+  CHECK_EQ(v.cols, k.cols);
+  CHECK(k.dtype == v.dtype);
+  CHECK_EQ(shape.head_dim % kDimGrain, 0);
+  CHECK_EQ(cache.block_size % 16, 0);
+  CHECK_GE(cache.block_bytes, GqaBlockBytes(shape, cache.block_size, cache.dtype));
+  const int64_t num_spans = static_cast<int64_t>(spans.size());
+  WithTypes(k.dtype, cache.dtype, [&](auto from, auto to) {
+    team_.ParallelFor(num_spans * shape.num_kv_heads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        StoreHead<decltype(from), decltype(to)>(k, v, spans[i / shape.num_kv_heads], shape, cache,
+                                                static_cast<int32_t>(i % shape.num_kv_heads));
+      }
+    });
+  });
+}
+
+void CpuAttention::GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape,
+                                const KvLayerView& cache, Mat out) {
+  CHECK_EQ(q.cols, int64_t{shape.num_heads} * shape.head_dim);
+  CHECK_EQ(out.cols, q.cols);
+  CHECK_EQ(shape.num_heads % shape.num_kv_heads, 0);
+  CHECK_EQ(shape.head_dim % kDimGrain, 0);
+  CHECK_EQ(cache.block_size % 16, 0);
+  CHECK_GT(shape.scale, 0.0f);
+  const int32_t group = shape.num_heads / shape.num_kv_heads;
+  for (const SeqSpan& span : spans) {
+    for (int32_t head = 0; head < shape.num_kv_heads; ++head) {
+      const int64_t first_column = int64_t{head} * group * shape.head_dim;
+      FlashTask task;
+      task.q = {q.Cols(first_column, 0).RowPtr(span.row), q.dtype, q.stride, group, span.pos};
+      task.out = {out.Cols(first_column, 0).RowPtr(span.row), out.dtype, out.stride, shape.head_dim};
+      task.keys = {cache, span.block_ids, GqaKeyOffset(shape, cache.block_size, cache.dtype, head),
+                   GqaValueOffset(shape, cache.block_size, cache.dtype, head)};
+      task.key_dim = task.value_dim = shape.head_dim;
+      task.scale = shape.scale;
+      task.row_end = span.len * group;
+      PlanFlash(task);
+    }
+  }
+  const AttentionTypeOps& ops = ops_.For(cache.dtype);
+  flash_plan_.Run(team_, thread_scratch_, ops.flash, ops.flash_scratch_bytes, ops.merge);
+}
+
+void CpuAttention::PlanFlash(const FlashTask& task) {
+  const int64_t row_bytes = (int64_t{task.key_dim} + task.value_dim) * sizeof(float);
+  const int64_t max_rows = std::clamp<int64_t>(kTileBytes / row_bytes / kRowGrain * kRowGrain, 24, 192);
+  const int64_t rows = task.row_end;
+  const int64_t num_tiles = CeilDiv(rows, max_rows);
+  const int64_t tile_rows = RoundUp(CeilDiv(rows, std::max<int64_t>(1, num_tiles)), kRowGrain);
+  for (int64_t begin = 0; begin < rows; begin += tile_rows) {
+    FlashTask tile = task;
+    tile.row_begin = static_cast<int32_t>(begin);
+    tile.row_end = static_cast<int32_t>(std::min(rows, begin + tile_rows));
+    tile.key_end = task.q.pos + (tile.row_end - 1) / task.q.group + 1;
+    tile.key_tile = KeyTileFor(task.key_dim);
+    const int64_t middle = (tile.row_begin + tile.row_end) / 2 / task.q.group;
+    flash_plan_.Add(tile, (tile.row_end - tile.row_begin) * (task.q.pos + middle + 1), kMinPartKeys);
+  }
+}
+
+size_t CpuAttention::scratch_bytes() const {
+  return thread_scratch_.bytes() + flash_plan_.bytes() + head_plan_.bytes() + latent_q_.size() + latent_out_.size();
+}
+
+}  // namespace penstock

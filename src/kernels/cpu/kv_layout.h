@@ -1,0 +1,47 @@
+// What is inside a block of the CPU's key/value cache. The same for all instruction sets, so that a cache written
+// by one can be read by another.
+//
+// Grouped-query attention: for each kv head in turn, its keys and then its values.
+//
+//            keys                                   values
+//   bf16     [head_dim / 2][block_size][2]          [block_size / 2][head_dim][2]
+//   f32      [head_dim][block_size]                 [block_size][head_dim]
+//
+// Both are "product operands": row k of the operand is summed over, and for bf16 two rows lie interleaved in 32-bit
+// words. AVX512-BF16 multiplies such words as they are; the others make two fp32 vectors of one load by a shift and
+// a mask, without any shuffle.
+//
+// Latent attention: [block_size][rank + rope] with kv_lora_rank and rope_dim each rounded up to a multiple of 16 and
+// zeros there: row-major, because both of its uses (keys and values) are made from it tile by tile.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/checked_math.h"
+#include "kernels/kernels.h"
+#include "tensor/dtype.h"
+
+namespace penstock {
+
+constexpr int32_t kDimGrain = 16;  // dimensions are padded to this inside of the kernels
+
+constexpr int32_t PadDim(int32_t dim) { return RoundUp(dim, kDimGrain); }
+
+// Bytes of the keys (or the values) of one kv head in one block.
+constexpr size_t GqaHeadBytes(const GqaShape& shape, int32_t block_size, DType dtype) {
+  return static_cast<size_t>(block_size) * shape.head_dim * DTypeBytes(dtype);
+}
+constexpr size_t GqaKeyOffset(const GqaShape& shape, int32_t block_size, DType dtype, int32_t kv_head) {
+  return 2 * GqaHeadBytes(shape, block_size, dtype) * kv_head;
+}
+constexpr size_t GqaValueOffset(const GqaShape& shape, int32_t block_size, DType dtype, int32_t kv_head) {
+  return GqaKeyOffset(shape, block_size, dtype, kv_head) + GqaHeadBytes(shape, block_size, dtype);
+}
+
+// Elements of one token's latent in the cache.
+constexpr int32_t LatentWidth(const MlaShape& shape) { return PadDim(shape.kv_lora_rank) + PadDim(shape.rope_dim); }
+
+}  // namespace penstock
