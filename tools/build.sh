@@ -26,7 +26,8 @@ fi
 if [[ ! -f build/build.ninja || ${#options[@]} -gt 0 ]]; then
   mkdir -p build
   # A build type of one's own is kept; it is Release where none is set.
-  if ! cmake -S . -B build -G Ninja -DCMAKE_PREFIX_PATH="$PWD/.deps" "${options[@]}" >build/configure.log 2>&1; then
+  if ! cmake -S . -B build -G Ninja -DCMAKE_PREFIX_PATH="$PWD/.deps" -DPython3_EXECUTABLE="$PWD/.deps/bin/python" \
+    "${options[@]}" >build/configure.log 2>&1; then
     cat build/configure.log >&2
     printf 'error: cmake could not configure build/\n' >&2
     exit 1

@@ -16,10 +16,18 @@ const FlagSpec* FindFlag(const FlagTable& table, std::string_view name) {
   return nullptr;
 }
 
-bool ParsedFlags::Given(std::string_view name) const {
+bool ParsedFlags::Given(std::string_view name) const { return Find(name) != nullptr; }
+
+bool ParsedFlags::FromFile(std::string_view name) const {
+  const GivenFlag* flag = Find(name);
+  return flag != nullptr && flag->from_file;
+}
+
+const GivenFlag* ParsedFlags::Find(std::string_view name) const {
   CHECK(FindFlag(table_, name) != nullptr) << name;
-  return std::any_of(given_.begin(), given_.end(),
-                     [&](const GivenFlag& flag) { return flag.spec->name == name; });
+  const auto found = std::find_if(given_.begin(), given_.end(),
+                                  [&](const GivenFlag& flag) { return flag.spec->name == name; });
+  return found == given_.end() ? nullptr : &*found;
 }
 
 bool ParsedFlags::Known(std::string_view name) const { return FindFlag(table_, name) != nullptr; }
@@ -27,12 +35,8 @@ bool ParsedFlags::Known(std::string_view name) const { return FindFlag(table_, n
 bool ParsedFlags::Has(std::string_view name) const { return Given(name) || !Value(name).is_null(); }
 
 Json ParsedFlags::Value(std::string_view name) const {
-  for (const GivenFlag& flag : given_) {
-    if (flag.spec->name == name) return flag.value;
-  }
-  const FlagSpec* spec = FindFlag(table_, name);
-  CHECK(spec != nullptr) << name;
-  return FlagDefault(*spec);
+  const GivenFlag* flag = Find(name);
+  return flag != nullptr ? flag->value : FlagDefault(*FindFlag(table_, name));
 }
 
 bool ParsedFlags::Bool(std::string_view name) const { return Value(name).get<bool>(); }

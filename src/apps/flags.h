@@ -49,6 +49,7 @@ class ParsedFlags {
   bool Known(std::string_view name) const;
   bool Has(std::string_view name) const;
   bool Given(std::string_view name) const;
+  bool FromFile(std::string_view name) const;  // given, by the file of --config and not by the command line
   bool Bool(std::string_view name) const;
   int64_t Int(std::string_view name) const;
   double Float(std::string_view name) const;
@@ -58,6 +59,7 @@ class ParsedFlags {
 
  private:
   friend class FlagParser;
+  const GivenFlag* Find(std::string_view name) const;  // null where it was not given
   Json Value(std::string_view name) const;
 
   FlagTable table_;

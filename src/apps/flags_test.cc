@@ -6,6 +6,7 @@
 #include <set>
 
 #include "apps/flag_help.h"
+#include "apps/flag_markdown.h"
 #include "apps/flag_value.h"
 #include "apps/run_config.h"
 
@@ -271,6 +272,15 @@ TEST(FlagHelp, FindsGroupsAndWords) {
   EXPECT_EQ(word.find("--max-model-len"), std::string::npos);
   EXPECT_NE(CommandHelp("usage", "about", ServeTable(), "xyzzy").find("No group or flag"), std::string::npos);
   EXPECT_NE(MainHelp().find("bench latency"), std::string::npos);
+}
+
+TEST(FlagMarkdown, DocsCliMdIsUpToDate) {
+  const std::string text = *ReadTextFile(PENSTOCK_SOURCE_DIR "/docs/cli.md");
+  const std::string marker = "<!-- flags -->\n\n";
+  const size_t begin = text.find(marker);
+  ASSERT_NE(begin, std::string::npos);
+  EXPECT_TRUE(text.substr(begin + marker.size()) == FlagsMarkdown())
+      << "replace what follows the marker in docs/cli.md by the output of `penstock help markdown`";
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "apps/commands.h"
 #include "apps/flag_help.h"
+#include "apps/flag_markdown.h"
 
 int main(int argc, char** argv) {
   using namespace penstock;
@@ -21,7 +22,8 @@ int main(int argc, char** argv) {
     return kExitDone;
   }
   if (command == "help" || command == "--help" || command == "-h") {
-    fmt::print("{}", MainHelp());
+    const bool markdown = words.size() == 2 && words[1] == "markdown";  // for docs/cli.md
+    fmt::print("{}", markdown ? FlagsMarkdown() : MainHelp());
     return kExitDone;
   }
   if (command.empty()) {

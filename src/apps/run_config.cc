@@ -11,7 +11,7 @@ Status ResolveModel(const ParsedFlags& flags, RunConfig* config) {
                            words[1]);
   }
   if (!words.empty()) config->model_dir = words[0];
-  if (flags.Given("model")) {
+  if (flags.Given("model") && (words.empty() || !flags.FromFile("model"))) {
     const std::string model = flags.String("model");
     if (!words.empty() && words[0] != model) {
       return InvalidArgument("got the model \"{}\" and --model \"{}\", expected one of them", words[0],

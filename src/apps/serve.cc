@@ -77,6 +77,7 @@ Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
   ASSIGN_OR_RETURN(
       const std::unique_ptr<Server> server,
       Server::Start(std::move(options), *running.engine, *running.tokenizer, chat_template.get()));
+  signals.BeginServing();
   LogInfo("Application startup complete.");
 
   const int64_t timeout_s = setup.flags.Int("shutdown-timeout");

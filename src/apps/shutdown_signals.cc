@@ -42,9 +42,13 @@ ShutdownSignals::~ShutdownSignals() {
   thread_.join();
 }
 
+void ShutdownSignals::BeginServing() {
+  std::lock_guard lock(mutex_);
+  serving_ = true;
+}
+
 int ShutdownSignals::Wait() {
   std::unique_lock lock(mutex_);
-  serving_ = true;
   changed_.wait(lock, [&] { return first_signal_ != 0; });
   return first_signal_;
 }

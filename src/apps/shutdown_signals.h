@@ -19,7 +19,9 @@ class ShutdownSignals {
   ShutdownSignals(const ShutdownSignals&) = delete;
   ShutdownSignals& operator=(const ShutdownSignals&) = delete;
 
-  // From now on the server serves: waits for the first signal, and returns its number.
+  // From now on the first signal does not end the process.
+  void BeginServing();
+  // Waits for the first signal, and returns its number.
   int Wait();
 
  private:

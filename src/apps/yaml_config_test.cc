@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "apps/flags.h"
+#include "apps/run_config.h"
 
 namespace penstock {
 namespace {
@@ -66,6 +67,11 @@ TEST_F(YamlFile, TheCommandLineWins) {
   EXPECT_TRUE(flags.Bool("enable-prefix-caching"));
   EXPECT_EQ(flags.positionals(), (Words{"model"}));
   EXPECT_TRUE(flags.warnings().empty());
+}
+
+TEST_F(YamlFile, AModelOfTheCommandLineWinsToo) {
+  EXPECT_EQ(ResolveRunConfig(*Parse("model: a", {"--port=1"}), {})->model_dir, "a");
+  EXPECT_EQ(ResolveRunConfig(*Parse("model: a", {"b"}), {})->model_dir, "b");
 }
 
 TEST_F(YamlFile, ErrorsNameTheFile) {
