@@ -4,6 +4,7 @@
 #include "kernels/cpu/attention.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "base/check.h"
 #include "base/checked_math.h"
@@ -14,8 +15,11 @@
 namespace penstock {
 namespace {
 
-constexpr int64_t kTileBytes = 256 << 10;  // of a task's queries and sums: they should stay in the L2 cache
-constexpr int64_t kRowGrain = 12;          // a multiple of the register tiles' rows
+// A row tile's queries, scores and sums should stay in the L2 cache beside a tile of keys; a packed tile of keys
+// serves some row tiles.
+constexpr int64_t kRowTileBytes = 148 << 10;
+constexpr int64_t kRowTilesPerTask = 3;
+constexpr int64_t kRowGrain = 12;  // a multiple of the register tiles' rows
 constexpr int32_t kMinPartKeys = 512;
 
 // Keys handled at once: fewer where a key is long.
@@ -67,6 +71,9 @@ void StoreHead(const ConstMat& k, const ConstMat& v, const SeqSpan& span, const 
     const From* value = v.Row<From>(span.row + i) + int64_t{kv_head} * dim;
     for (int32_t d = 0; d < dim; ++d) CopyElement(key[d], &keys[OperandIndex<To>(d, at, cache.block_size)]);
     for (int32_t d = 0; d < dim; ++d) CopyElement(value[d], &values[OperandIndex<To>(at, d, dim)]);
+    if (at % 2 == 0) {  // the other half of the values' words: see kv_layout.h
+      for (int32_t d = 0; d < dim; ++d) values[OperandIndex<To>(at + 1, d, dim)] = To{};
+    }
   }
 }
 
@@ -126,19 +133,21 @@ void CpuAttention::GqaAttention(ConstMat q, std::span<const SeqSpan> spans, cons
 }
 
 void CpuAttention::PlanFlash(const FlashTask& task) {
-  const int64_t row_bytes = (int64_t{task.key_dim} + task.value_dim) * sizeof(float);
-  const int64_t max_rows = std::clamp<int64_t>(kTileBytes / row_bytes / kRowGrain * kRowGrain, 24, 192);
+  const int32_t key_tile = KeyTileFor(task.key_dim);
+  const int64_t row_bytes = (int64_t{task.key_dim} + task.value_dim + key_tile) * sizeof(float);
+  const int64_t row_tile = std::clamp<int64_t>(kRowTileBytes / row_bytes / kRowGrain * kRowGrain, 24, 192);
   const int64_t rows = task.row_end;
-  const int64_t num_tiles = CeilDiv(rows, max_rows);
-  const int64_t tile_rows = RoundUp(CeilDiv(rows, std::max<int64_t>(1, num_tiles)), kRowGrain);
-  for (int64_t begin = 0; begin < rows; begin += tile_rows) {
-    FlashTask tile = task;
-    tile.row_begin = static_cast<int32_t>(begin);
-    tile.row_end = static_cast<int32_t>(std::min(rows, begin + tile_rows));
-    tile.key_end = task.q.pos + (tile.row_end - 1) / task.q.group + 1;
-    tile.key_tile = KeyTileFor(task.key_dim);
-    const int64_t middle = (tile.row_begin + tile.row_end) / 2 / task.q.group;
-    flash_plan_.Add(tile, (tile.row_end - tile.row_begin) * (task.q.pos + middle + 1), kMinPartKeys);
+  const int64_t num_tasks = CeilDiv(rows, row_tile * kRowTilesPerTask);
+  const int64_t task_rows = RoundUp(CeilDiv(rows, std::max<int64_t>(1, num_tasks)), kRowGrain);
+  for (int64_t begin = 0; begin < rows; begin += task_rows) {
+    FlashTask part = task;
+    part.row_begin = static_cast<int32_t>(begin);
+    part.row_end = static_cast<int32_t>(std::min(rows, begin + task_rows));
+    part.key_end = task.q.pos + (part.row_end - 1) / task.q.group + 1;
+    part.key_tile = key_tile;
+    part.row_tile = static_cast<int32_t>(RoundUp(CeilDiv(task_rows, CeilDiv(task_rows, row_tile)), kRowGrain));
+    const int64_t middle = (part.row_begin + part.row_end) / 2 / task.q.group;
+    flash_plan_.Add(part, (part.row_end - part.row_begin) * (task.q.pos + middle + 1), kMinPartKeys);
   }
 }
 

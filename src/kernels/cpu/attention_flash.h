@@ -63,38 +63,37 @@ struct Causality {
   }
 };
 
-// Scores of one row to probabilities, in place (as elements of W). Columns [visible, padded) become 0.
+// The largest of the first `visible` scores.
+template <class S>
+PENSTOCK_INLINE float MaxOfRow(const float* scores, int64_t visible) {
+  constexpr int kLanes = S::kLanes;
+  const typename S::Vec lowest = S::Set(kNothingSeen);
+  typename S::Vec max0 = lowest, max1 = lowest;
+  int64_t j = 0;
+  for (; j + 2 * kLanes <= visible; j += 2 * kLanes) {
+    max0 = S::Max(max0, S::Load(scores + j));
+    max1 = S::Max(max1, S::Load(scores + j + kLanes));
+  }
+  for (; j < visible; j += kLanes) {
+    const int valid = static_cast<int>(visible - j < kLanes ? visible - j : kLanes);
+    max0 = S::Max(max0, S::First(S::Load(scores + j), valid, lowest));
+  }
+  return S::ReduceMax(S::Max(max0, max1));
+}
+
+// Scores of one row to probabilities 2^(score * scale - reference), in place (as elements of W); their sum. Columns
+// [visible, padded) become 0.
 template <class W>
-PENSTOCK_INLINE void SoftmaxRow(float* scores, int64_t visible, int64_t padded, float scale_log2, float& row_max,
-                                float& row_sum, float* acc, int64_t value_dim) {
+PENSTOCK_INLINE float ExponentiateRow(float* scores, int64_t visible, int64_t padded, float scale_log2,
+                                      float row_max) {
   using S = typename W::Simd;
   using Vec = typename S::Vec;
   constexpr int kLanes = S::kLanes;
   auto* probabilities = reinterpret_cast<typename W::Element*>(scores);
-  const int64_t whole = visible / kLanes * kLanes;
-  const int tail = static_cast<int>(visible - whole);
-
-  const Vec lowest = S::Set(kNothingSeen);
-  Vec max0 = lowest, max1 = lowest;
-  int64_t j = 0;
-  for (; j + 2 * kLanes <= whole; j += 2 * kLanes) {
-    max0 = S::Max(max0, S::Load(scores + j));
-    max1 = S::Max(max1, S::Load(scores + j + kLanes));
-  }
-  if (j < whole) max0 = S::Max(max0, S::Load(scores + j));
-  if (tail > 0) max1 = S::Max(max1, S::First(S::Load(scores + whole), tail, lowest));
-  const float tile_max = S::ReduceMax(S::Max(max0, max1)) * scale_log2;
-
-  if (tile_max > row_max + kMaxGrowth) {
-    const Vec correction = S::Exp2(S::Set(row_max - tile_max));
-    row_sum *= S::ReduceMax(correction);
-    for (int64_t d = 0; d < value_dim; d += kLanes) S::Store(acc + d, S::Mul(S::Load(acc + d), correction));
-    row_max = tile_max;
-  }
-
   const Vec scale = S::Set(scale_log2), reference = S::Set(row_max);
   Vec sum0 = S::Zero(), sum1 = S::Zero();
-  for (j = 0; j + 2 * kLanes <= whole; j += 2 * kLanes) {
+  int64_t j = 0;
+  for (; j + 2 * kLanes <= visible; j += 2 * kLanes) {
     const Vec p0 = W::Exp2(S::MulSub(S::Load(scores + j), scale, reference));
     const Vec p1 = W::Exp2(S::MulSub(S::Load(scores + j + kLanes), scale, reference));
     sum0 = S::Add(sum0, p0);
@@ -103,39 +102,57 @@ PENSTOCK_INLINE void SoftmaxRow(float* scores, int64_t visible, int64_t padded, 
     W::StoreElements(probabilities + j + kLanes, p1);
   }
   for (; j < visible; j += kLanes) {
-    const int valid = j < whole ? kLanes : tail;
+    const int valid = static_cast<int>(visible - j < kLanes ? visible - j : kLanes);
     const Vec score = S::First(S::Load(scores + j), valid, S::Zero());
     const Vec p = S::First(W::Exp2(S::MulSub(score, scale, reference)), valid, S::Zero());
     sum0 = S::Add(sum0, p);
     W::StoreElements(probabilities + j, p);
   }
   for (; j < padded; j += kLanes) W::StoreElements(probabilities + j, S::Zero());
-  row_sum += S::ReduceAdd(S::Add(sum0, sum1));
+  return S::ReduceAdd(S::Add(sum0, sum1));
 }
 
-// Softmax of all rows of a tile; the scores of a row begin at r * lds.
+// Moves the reference of a row to `max` and rescales its sums.
+template <class S>
+PENSTOCK_INLINE void MoveReference(float max, int64_t row, const FlashState& state) {
+  const typename S::Vec correction = S::Exp2(S::Set(state.max[row] - max));
+  float* acc = state.acc + row * state.value_dim;
+  for (int64_t d = 0; d < state.value_dim; d += S::kLanes) S::Store(acc + d, S::Mul(S::Load(acc + d), correction));
+  state.sum[row] *= S::ReduceMax(correction);
+  state.max[row] = max;
+}
+
+// Softmax of all rows of a tile; the scores of row r begin at r * lds. The maxima of some rows are taken before their
+// exponentials, so that the latency of the one hides behind the other.
 template <class W>
 static void SoftmaxTile(float* scores, int64_t lds, int64_t num_rows, const Causality& seen, float scale_log2,
                         const FlashState& state) {
+  using S = typename W::Simd;
+  constexpr int64_t kRowsAtOnce = 4;
   const int64_t padded = (seen.num_keys + 15) / 16 * 16;
-  for (int64_t r = 0; r < num_rows; ++r) {
-    const int64_t visible = seen.Visible(r);
-    float* row = scores + r * lds;
-    if (visible > 0) {
-      SoftmaxRow<W>(row, visible, padded, scale_log2, state.max[r], state.sum[r], state.acc + r * state.value_dim,
-                    state.value_dim);
-    } else {
-      std::memset(row, 0, padded * sizeof(typename W::Element));
+  for (int64_t begin = 0; begin < num_rows; begin += kRowsAtOnce) {
+    const int64_t end = begin + kRowsAtOnce < num_rows ? begin + kRowsAtOnce : num_rows;
+    float max[kRowsAtOnce];
+    for (int64_t r = begin; r < end; ++r) max[r - begin] = MaxOfRow<S>(scores + r * lds, seen.Visible(r)) * scale_log2;
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t visible = seen.Visible(r);
+      if (visible == 0) {
+        std::memset(scores + r * lds, 0, padded * sizeof(typename W::Element));
+        continue;
+      }
+      if (max[r - begin] > state.max[r] + kMaxGrowth) MoveReference<S>(max[r - begin], r, state);
+      state.sum[r] += ExponentiateRow<W>(scores + r * lds, visible, padded, scale_log2, state.max[r]);
     }
   }
 }
 
-// One tile of keys for all rows. q: [num_rows][ldq]; scores: scratch [num_rows][lds], lds >= the padded keys.
+// One tile of keys for some rows. q: [num_rows][ldq]; scores: scratch [num_rows][lds], lds >= the padded keys.
 template <class W>
 static void FlashTile(const typename W::Element* q, int64_t ldq, int64_t num_rows, const Panels<W>& keys,
                       const Panels<W>& values, const Causality& seen, float scale_log2, float* scores, int64_t lds,
                       const FlashState& state) {
   constexpr int64_t kTileRows = W::Simd::kTileRows;
+  if (seen.Visible(num_rows - 1) == 0) return;
   for (int64_t column = 0; column < keys.num_columns; column += Panels<W>::kWidth) {
     for (int64_t r = seen.FirstRowSeeing(column) / kTileRows * kTileRows; r < num_rows; r += kTileRows) {
       const int rows = static_cast<int>(num_rows - r < kTileRows ? num_rows - r : kTileRows);

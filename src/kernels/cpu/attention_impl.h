@@ -19,6 +19,7 @@ namespace penstock {
 namespace {
 
 constexpr float kLog2E = 1.4426950408889634f;
+constexpr int64_t kThinRows = 16;  // up to here operands are read where they lie: packing would cost more
 
 template <typename CacheT>
 PENSTOCK_INLINE const CacheT* BlockPart(const KeySource& source, int64_t pos, size_t offset) {
@@ -73,9 +74,50 @@ static void LoadPagedTile(const KeySource& source, int64_t key0, int64_t num_key
     PackOperand<W, CacheT>(values + pos % block_size / kDepth * value_dim, value_dim, (count + kDepth - 1) / kDepth,
                            value_dim, tile.values, (pos - key0) / W::kPerWord, 0);
   });
-  if constexpr (W::kPerWord == 2) {  // the upper half of the last words may be a key that is not there yet
-    for (int64_t c = 0; num_keys % 2 == 1 && c < value_dim; ++c) *tile.values.At(num_keys / 2, c) &= 0xffffu;
-  }
+}
+
+// Asks for part `part` of `num_parts` of the tile that LoadPagedTile will read.
+template <typename CacheT>
+static void PrefetchPagedTile(const KeySource& source, int64_t key0, int64_t num_keys, int64_t key_dim,
+                              int64_t value_dim, int64_t part, int64_t num_parts) {
+  constexpr int64_t kLine = 64;
+  const int64_t block_size = source.cache.block_size;
+  ForBlockPieces(source, key0, key0 + num_keys, [&](int64_t pos, int64_t count) {
+    if (count < block_size / 2) return;  // not worth it: keys of a block lie together
+    const int64_t key_bytes = block_size * key_dim * sizeof(CacheT), value_bytes = count * value_dim * sizeof(CacheT);
+    const std::byte* keys = BlockPart<std::byte>(source, pos, source.key_offset);
+    const std::byte* values =
+        BlockPart<std::byte>(source, pos, source.value_offset) + pos % block_size * value_dim * sizeof(CacheT);
+    for (int64_t i = key_bytes * part / num_parts; i < key_bytes * (part + 1) / num_parts; i += kLine) {
+      __builtin_prefetch(keys + i, 0, 2);
+    }
+    for (int64_t i = value_bytes * part / num_parts; i < value_bytes * (part + 1) / num_parts; i += kLine) {
+      __builtin_prefetch(values + i, 0, 2);
+    }
+  });
+}
+
+// Keys [key0, key0 + num_keys) of a paged cache for few rows: what FlashTile does, without packing.
+template <class W, typename CacheT>
+static void FlashPagedRows(const typename W::Element* q, int64_t key_dim, int64_t num_rows, const KeySource& source,
+                           const Causality& seen, float scale_log2, float* scores, int64_t lds,
+                           const FlashState& state) {
+  constexpr int64_t kDepth = kOperandDepth<CacheT>;
+  const int64_t block_size = source.cache.block_size, value_dim = state.value_dim;
+  ForBlockPieces(source, seen.key0, seen.key0 + seen.num_keys, [&](int64_t pos, int64_t count) {
+    const auto* keys = BlockPart<OperandWord<CacheT>>(source, pos, source.key_offset) + pos % block_size;
+    OperandProduct<W, CacheT>(q, key_dim, num_rows, keys, block_size, key_dim / kDepth, PadTo16(count),
+                              scores + pos - seen.key0, lds, false);
+  });
+  SoftmaxTile<W>(scores, lds, num_rows, seen, scale_log2, state);
+  const auto* probabilities = reinterpret_cast<const typename W::Element*>(scores);
+  const int64_t ldp = lds * static_cast<int64_t>(sizeof(float) / sizeof(typename W::Element));
+  ForBlockPieces(source, seen.key0, seen.key0 + seen.num_keys, [&](int64_t pos, int64_t count) {
+    const auto* values = BlockPart<OperandWord<CacheT>>(source, pos, source.value_offset);
+    OperandProduct<W, CacheT>(probabilities + pos - seen.key0, ldp, num_rows,
+                              values + pos % block_size / kDepth * value_dim, value_dim, (count + kDepth - 1) / kDepth,
+                              value_dim, state.acc, value_dim, true);
+  });
 }
 
 // Rows [key0, key0 + num_keys) of a cache of latents as elements, and rows of zeros up to a multiple of 16.
@@ -126,10 +168,36 @@ struct FlashScratch {
       : pieces(base),
         q(pieces.Take<typename W::Element>(int64_t{task.row_end - task.row_begin} * task.key_dim)),
         state(TakeState(pieces, task.partial, task.row_end - task.row_begin, task.value_dim)),
-        scores(pieces.Take<float>(int64_t{task.row_end - task.row_begin} * task.key_tile)),
+        scores(pieces.Take<float>(int64_t{task.row_tile} * task.key_tile)),
         tile(pieces, task.key_dim, task.value_dim, task.key_tile),
         latents(latent ? pieces.Take<typename W::Element>(int64_t{task.key_tile} * task.key_dim) : nullptr) {}
 };
+
+// Packs keys [key0, key0 + num_keys) and takes all rows through them.
+template <class W, typename CacheT, bool kLatent>
+static void FlashStep(const FlashTask& task, int64_t key0, int64_t num_keys, int64_t next_keys,
+                      FlashScratch<W>& scratch) {
+  if constexpr (kLatent) {
+    ReadLatents<W, CacheT>(task.keys, key0, num_keys, task.key_dim, scratch.latents);
+    scratch.tile.SetKeys(num_keys);
+    PackTransposed<W>(scratch.latents, task.key_dim, task.key_dim, PadTo16(num_keys), scratch.tile.keys, 0);
+    PackRows<W>(scratch.latents, task.key_dim, num_keys, task.value_dim, scratch.tile.values);
+  } else {
+    LoadPagedTile<W, CacheT>(task.keys, key0, num_keys, scratch.tile);
+  }
+  const int64_t num_rows = task.row_end - task.row_begin;
+  const int64_t num_tiles = (num_rows + task.row_tile - 1) / task.row_tile;
+  for (int64_t i = 0; i < num_tiles; ++i) {
+    if constexpr (!kLatent) {
+      PrefetchPagedTile<CacheT>(task.keys, key0 + num_keys, next_keys, task.key_dim, task.value_dim, i, num_tiles);
+    }
+    const int64_t r = i * task.row_tile;
+    const int64_t rows = num_rows - r < task.row_tile ? num_rows - r : task.row_tile;
+    const Causality seen{task.row_begin + r, task.q.group, task.q.pos, key0, num_keys};
+    FlashTile<W>(scratch.q + r * task.key_dim, task.key_dim, rows, scratch.tile.keys, scratch.tile.values, seen,
+                 task.scale * kLog2E, scratch.scores, task.key_tile, scratch.state.From(r));
+  }
+}
 
 template <class W, typename CacheT, bool kLatent>
 static void RunFlash(const FlashTask& task, void* memory) {
@@ -144,19 +212,16 @@ static void RunFlash(const FlashTask& task, void* memory) {
 
   const int64_t seen_by_last = task.q.pos + (task.row_end - 1) / task.q.group + 1;
   const int64_t key_end = seen_by_last < task.key_end ? seen_by_last : task.key_end;
+  auto keys_at = [&](int64_t key0) { return key_end - key0 < task.key_tile ? key_end - key0 : task.key_tile; };
   for (int64_t key0 = task.key_begin; key0 < key_end; key0 += task.key_tile) {
-    const int64_t num_keys = key_end - key0 < task.key_tile ? key_end - key0 : task.key_tile;
-    if constexpr (kLatent) {
-      ReadLatents<W, CacheT>(task.keys, key0, num_keys, task.key_dim, scratch.latents);
-      scratch.tile.SetKeys(num_keys);
-      PackTransposed<W>(scratch.latents, task.key_dim, task.key_dim, PadTo16(num_keys), scratch.tile.keys, 0);
-      PackRows<W>(scratch.latents, task.key_dim, num_keys, task.value_dim, scratch.tile.values);
+    const int64_t num_keys = keys_at(key0);
+    if (!kLatent && rows <= kThinRows) {
+      const Causality seen{task.row_begin, task.q.group, task.q.pos, key0, num_keys};
+      FlashPagedRows<W, CacheT>(scratch.q, task.key_dim, rows, task.keys, seen, task.scale * kLog2E, scratch.scores,
+                                task.key_tile, scratch.state);
     } else {
-      LoadPagedTile<W, CacheT>(task.keys, key0, num_keys, scratch.tile);
+      FlashStep<W, CacheT, kLatent>(task, key0, num_keys, keys_at(key0 + num_keys), scratch);
     }
-    const Causality seen{task.row_begin, task.q.group, task.q.pos, key0, num_keys};
-    FlashTile<W>(scratch.q, task.key_dim, rows, scratch.tile.keys, scratch.tile.values, seen, task.scale * kLog2E,
-                 scratch.scores, task.key_tile, scratch.state);
   }
   if (task.partial) return;
   FinishRows<typename W::Simd>(scratch.state, ResultOf(task));
@@ -272,9 +337,15 @@ static void RunProduct(const ProductTask& task, void* memory) {
     const int64_t row = task.x_rows ? task.x_rows[r] : r;
     ReadElements<W>(task.x, task.x_dtype, row * task.x_stride, task.x_cols, task.k, scratch.x + r * task.k);
   }
-  PackOperand<W, CacheT>(static_cast<const OperandWord<CacheT>*>(task.b), task.b_stride, task.k / kOperandDepth<CacheT>,
-                         task.n, scratch.b, 0, 0);
-  PanelProduct<W>(scratch.x, task.k, task.num_rows, scratch.b, scratch.y, task.n);
+  const auto* b = static_cast<const OperandWord<CacheT>*>(task.b);
+  const int64_t steps = task.k / kOperandDepth<CacheT>;
+  if (task.num_rows <= kThinRows) {
+    OperandProduct<W, CacheT>(scratch.x, task.k, task.num_rows, b, task.b_stride, steps, task.n, scratch.y, task.n,
+                              false);
+  } else {
+    PackOperand<W, CacheT>(b, task.b_stride, steps, task.n, scratch.b, 0, 0);
+    PanelProduct<W>(scratch.x, task.k, task.num_rows, scratch.b, scratch.y, task.n);
+  }
   for (int64_t r = 0; r < task.num_rows; ++r) {
     const int64_t row = task.y_rows ? task.y_rows[r] : r;
     WriteElements<typename W::Simd>(scratch.y + r * task.n, 1.0f, task.y, task.y_dtype, row * task.y_stride,

@@ -50,6 +50,7 @@ struct FlashTask {
   int32_t key_begin = 0;
   int32_t key_end = 0;
   int32_t key_tile = 0;      // keys handled at once: a multiple of 64
+  int32_t row_tile = 0;      // rows handled at once
   float* partial = nullptr;  // not null: the unfinished state goes here instead of out, see PartialFloats
 };
 

@@ -72,35 +72,33 @@ static void WriteElements(const float* from, float factor, void* row, DType dtyp
 
 // --- panels ----------------------------------------------------------------------------------------------------
 
-// The type whose rows an operand of cache type T has: a word is 4 bytes in both.
-template <typename T>
-using OperandWord = std::conditional_t<std::is_same_v<T, float>, float, uint32_t>;
-template <typename T>
-constexpr int kOperandDepth = std::is_same_v<T, float> ? 1 : 2;  // numbers of k in a row of an operand
-
 // Panels rows from word row `row`, columns [column, column + num_columns), from rows of an operand. `stride` is the
 // operand's number of columns; `num_rows` rows of it are read; num_columns is a multiple of 16.
 template <class W, typename CacheT>
 static void PackOperand(const OperandWord<CacheT>* from, int64_t stride, int64_t num_rows, int64_t num_columns,
                         const Panels<W>& to, int64_t row, int64_t column) {
   using S = typename W::Simd;
-  for (int64_t c = 0; c < num_columns; c += 16) {
-    const OperandWord<CacheT>* source = from + c;
-    typename W::Word* target = to.At(row, column + c);
-    const int64_t width = to.Width(column + c);
-    for (int64_t r = 0; r < num_rows; ++r, source += stride) {
-      Unroll<16 / S::kLanes>([&](auto v) __attribute__((always_inline)) {
-        constexpr int kColumn = v * S::kLanes;
-        if constexpr (std::is_same_v<CacheT, Bf16> && std::is_same_v<typename W::Element, float>) {
-          typename S::Vec low, high;
-          S::LoadPairs(source + kColumn, low, high);
-          S::Store(target + kColumn, low);
-          S::Store(target + width + kColumn, high);
-        } else {
-          std::memcpy(target + kColumn, source + kColumn, S::kLanes * 4);
-        }
-      });
-      target += width * (kOperandDepth<CacheT> / W::kPerWord);
+  constexpr int64_t kRowsAtOnce = 8;  // reads stay close to sequential, and so do the writes to each panel
+  constexpr int64_t kRowsOut = kOperandDepth<CacheT> / W::kPerWord;
+  for (int64_t begin = 0; begin < num_rows; begin += kRowsAtOnce) {
+    const int64_t end = begin + kRowsAtOnce < num_rows ? begin + kRowsAtOnce : num_rows;
+    for (int64_t c = 0; c < num_columns; c += 16) {
+      const OperandWord<CacheT>* source = from + begin * stride + c;
+      typename W::Word* target = to.At(row + begin * kRowsOut, column + c);
+      const int64_t width = to.Width(column + c);
+      for (int64_t r = begin; r < end; ++r, source += stride, target += width * kRowsOut) {
+        Unroll<16 / S::kLanes>([&](auto v) __attribute__((always_inline)) {
+          constexpr int kColumn = v * S::kLanes;
+          if constexpr (kRowsOut == 2) {
+            typename S::Vec low, high;
+            S::LoadPairs(source + kColumn, low, high);
+            S::Store(target + kColumn, low);
+            S::Store(target + width + kColumn, high);
+          } else {
+            std::memcpy(target + kColumn, source + kColumn, S::kLanes * 4);
+          }
+        });
+      }
     }
   }
 }

@@ -11,6 +11,9 @@
 // words. AVX512-BF16 multiplies such words as they are; the others make two fp32 vectors of one load by a shift and
 // a mask, without any shuffle.
 //
+// Values come in words of two keys. A store of the first writes zeros for the second, so that a word in use never has
+// half of it undefined: its probability of 0 would not silence a NaN there.
+//
 // Latent attention: [block_size][rank + rope] with kv_lora_rank and rope_dim each rounded up to a multiple of 16 and
 // zeros there: row-major, because both of its uses (keys and values) are made from it tile by tile.
 //

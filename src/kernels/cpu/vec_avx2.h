@@ -17,6 +17,7 @@ struct SimdAvx2 {
   static constexpr int kLanes = 8;
   static constexpr int kTileRows = 6;
   static constexpr int kTileVecs = 2;
+  static constexpr int kThinVecs = 4;
   using Vec = __m256;
 
   PENSTOCK_INLINE Vec Zero() { return _mm256_setzero_ps(); }

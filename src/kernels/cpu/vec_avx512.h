@@ -17,6 +17,7 @@ struct SimdAvx512 {
   static constexpr int kLanes = 16;
   static constexpr int kTileRows = 6;
   static constexpr int kTileVecs = 4;
+  static constexpr int kThinVecs = 4;
   using Vec = __m512;
 
   PENSTOCK_INLINE Vec Zero() { return _mm512_setzero_ps(); }

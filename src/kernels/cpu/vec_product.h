@@ -183,6 +183,41 @@ PENSTOCK_INLINE void PanelTile(const typename W::Element* a, int64_t lda, int ro
                                                   b.Panel(column) + row * width, width, words, c, ldc, accumulate);
 }
 
+// The step for an operand of cache type CacheT against rows of W.
+template <class W, typename CacheT>
+using OperandStep = std::conditional_t<std::is_same_v<CacheT, Bf16> && W::kPerWord == 1,
+                                       DecodeStep<typename W::Simd>, WordStep<W>>;
+
+// The type of the words of an operand, and the numbers of k in each.
+template <typename CacheT>
+using OperandWord = std::conditional_t<std::is_same_v<CacheT, float>, float, uint32_t>;
+template <typename CacheT>
+constexpr int64_t kOperandDepth = std::is_same_v<CacheT, float> ? 1 : 2;
+
+// C (+)= A · B for few rows: B, of `steps` rows and `num_columns` columns (a multiple of 16), is read where it lies.
+template <class W, typename CacheT>
+static void OperandProduct(const typename W::Element* a, int64_t lda, int64_t num_rows, const OperandWord<CacheT>* b,
+                           int64_t stride, int64_t steps, int64_t num_columns, float* c, int64_t ldc,
+                           bool accumulate) {
+  using S = typename W::Simd;
+  using Step = OperandStep<W, CacheT>;
+  const int64_t max_vecs = num_rows <= 2 ? S::kThinVecs : S::kTileVecs;
+  for (int64_t column = 0; column < num_columns; column += max_vecs * S::kLanes) {
+    const int64_t left = (num_columns - column) / S::kLanes;
+    const int vecs = static_cast<int>(left < max_vecs ? left : max_vecs);
+    for (int64_t r = 0; r < num_rows; r += S::kTileRows) {
+      const int rows = static_cast<int>(num_rows - r < S::kTileRows ? num_rows - r : S::kTileRows);
+      if (num_rows <= 2) {
+        AnyTile<Step, 2, S::kThinVecs>(rows, vecs, a + r * lda, lda, b + column, stride, steps, c + r * ldc + column,
+                                       ldc, accumulate);
+      } else {
+        AnyTile<Step, S::kTileRows, S::kTileVecs>(rows, vecs, a + r * lda, lda, b + column, stride, steps,
+                                                  c + r * ldc + column, ldc, accumulate);
+      }
+    }
+  }
+}
+
 // C[num_rows, b.num_columns] = A · B, with all of B's depth, in pieces that keep a panel in the L1 cache.
 template <class W>
 static void PanelProduct(const typename W::Element* a, int64_t lda, int64_t num_rows, const Panels<W>& b, float* c,
