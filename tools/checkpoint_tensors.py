@@ -13,6 +13,7 @@ from typing import Any, Iterator
 _LINEAR_GAIN = 1.0
 _QUERY_GAIN = 1.5   # attention that prefers some keys
 _ROUTER_GAIN = 2.0  # routers that are sure of their choice
+_EXPERT_GAIN = 0.5  # small: where rounding changes a close choice of experts, the logits shall change little
 _LOGIT_SPREAD = 2.5
 
 
@@ -62,13 +63,13 @@ def _latent_attention(prefix: str, config: dict[str, Any]) -> Iterator[Init]:
     nope, rope, value = config["qk_nope_head_dim"], config["qk_rope_head_dim"], config["v_head_dim"]
     q_rank, kv_rank = config["q_lora_rank"], config["kv_lora_rank"]
     if q_rank is None:
-        yield _linear(f"{prefix}.q_proj", heads * (nope + rope), hidden, _QUERY_GAIN)
+        yield _linear(f"{prefix}.q_proj", heads * (nope + rope), hidden)
     else:
         yield _linear(f"{prefix}.q_a_proj", q_rank, hidden)
         if bias:
             yield _bias(f"{prefix}.q_a_proj", q_rank)
         yield _norm(f"{prefix}.q_a_layernorm", q_rank)
-        yield _linear(f"{prefix}.q_b_proj", heads * (nope + rope), q_rank, _QUERY_GAIN)
+        yield _linear(f"{prefix}.q_b_proj", heads * (nope + rope), q_rank)
     yield _linear(f"{prefix}.kv_a_proj_with_mqa", kv_rank + rope, hidden)
     if bias:
         yield _bias(f"{prefix}.kv_a_proj_with_mqa", kv_rank + rope)
@@ -79,20 +80,27 @@ def _latent_attention(prefix: str, config: dict[str, Any]) -> Iterator[Init]:
         yield _bias(f"{prefix}.o_proj", hidden)
 
 
-def _mlp(prefix: str, hidden: int, inner: int, bias: bool = False) -> Iterator[Init]:
+def _mlp(prefix: str, hidden: int, inner: int, gain: float = _LINEAR_GAIN, bias: bool = False) -> Iterator[Init]:
     # silu(gate) * up has about 0.6 of its inputs' spread
     for name, rows, columns, gain in (("gate_proj", inner, hidden, 1.0), ("up_proj", inner, hidden, 1.0),
-                                      ("down_proj", hidden, inner, 1.5)):
+                                      ("down_proj", hidden, inner, gain / 0.6)):
         yield _linear(f"{prefix}.{name}", rows, columns, gain)
         if bias:
             yield _bias(f"{prefix}.{name}", rows)
 
 
+def _routed_weight(config: dict[str, Any]) -> float:
+    """About what the weights of a token's experts add up to."""
+    typical_sigmoid = 0.7
+    unnormalised = config["num_experts_per_tok"] * typical_sigmoid if config.get("scoring_func") == "sigmoid" else 1.0
+    return config.get("routed_scaling_factor", 1.0) * (1.0 if config["norm_topk_prob"] else unnormalised)
+
+
 def _experts(prefix: str, config: dict[str, Any], count: int) -> Iterator[Init]:
-    hidden = config["hidden_size"]
+    hidden, gain = config["hidden_size"], _EXPERT_GAIN / _routed_weight(config)
     yield Init(f"{prefix}.gate.weight", (count, hidden), _ROUTER_GAIN / math.sqrt(hidden))
     for expert in range(count):
-        yield from _mlp(f"{prefix}.experts.{expert}", hidden, config["moe_intermediate_size"])
+        yield from _mlp(f"{prefix}.experts.{expert}", hidden, config["moe_intermediate_size"], gain)
 
 
 def _qwen3_moe_mlp(prefix: str, config: dict[str, Any], layer: int) -> Iterator[Init]:
@@ -127,7 +135,7 @@ def _layer(prefix: str, config: dict[str, Any], layer: int) -> Iterator[Init]:
     elif kind == "qwen3_moe":
         yield from _qwen3_moe_mlp(f"{prefix}.mlp", config, layer)
     else:
-        yield from _mlp(f"{prefix}.mlp", hidden, config["intermediate_size"], config.get("mlp_bias", False))
+        yield from _mlp(f"{prefix}.mlp", hidden, config["intermediate_size"], bias=config.get("mlp_bias", False))
 
 
 def _next_token_layer(prefix: str, config: dict[str, Any], layer: int) -> Iterator[Init]:

@@ -22,13 +22,20 @@ class CheckFailure {
 
 }  // namespace penstock
 
+// The switch keeps `if (x) CHECK(y);` free of an ambiguous else.
 #define CHECK(cond)                                     \
-  if (__builtin_expect(static_cast<bool>(cond), 1)) {   \
+  switch (0)                                            \
+  case 0:                                               \
+  default:                                              \
+    if (__builtin_expect(static_cast<bool>(cond), 1)) {   \
   } else                                                \
     ::penstock::CheckFailure(__FILE__, __LINE__, #cond).stream()
 
 #define CHECK_OP_(a, b, op)                                         \
-  if (__builtin_expect(static_cast<bool>((a)op(b)), 1)) {           \
+  switch (0)                                                        \
+  case 0:                                                           \
+  default:                                                          \
+    if (__builtin_expect(static_cast<bool>((a)op(b)), 1)) {           \
   } else                                                            \
     ::penstock::CheckFailure(__FILE__, __LINE__, #a " " #op " " #b).stream() << "(" << (a) << " vs " << (b) << ") "
 #define CHECK_EQ(a, b) CHECK_OP_(a, b, ==)

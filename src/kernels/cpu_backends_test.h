@@ -11,12 +11,9 @@
 
 #include "kernels/cpu/cpu_isa.h"
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu_ops_emulated_test.h"
 
 namespace penstock {
-
-// Null where SIMDe is not installed.
-const CpuOps* EmulatedAvx512CpuOps();
-const CpuOps* EmulatedAvx512Bf16CpuOps();
 
 struct CpuBackend {
   std::string name;
@@ -38,6 +35,7 @@ inline std::vector<CpuBackend> TestedBackends() {
                                                    : GenericCpuOps();
     backends.push_back({std::string(CpuIsaName(isa)), &ops});
   }
+  if (backends[0].name == "generic") return backends;
   if (EmulatedAvx512CpuOps()) backends.push_back({"emulated_avx512", EmulatedAvx512CpuOps(), true});
   if (EmulatedAvx512Bf16CpuOps()) backends.push_back({"emulated_avx512_bf16", EmulatedAvx512Bf16CpuOps(), true});
   return backends;

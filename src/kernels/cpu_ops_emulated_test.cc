@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/cpu_backends_test.h"
+#include "kernels/cpu_ops_emulated_test.h"
 
 #if __has_include(<simde/x86/avx512.h>)
 

@@ -24,6 +24,13 @@ class ThreadScratch {
   // 64-byte aligned, of undefined content, for that thread only.
   void* Get(int thread_idx) const { return buffers_[thread_idx].data(); }
 
+  // The same, at least `bytes` large: grows it where it is smaller. From that thread only.
+  void* Get(int thread_idx, size_t bytes) {
+    Buffer& buffer = buffers_[thread_idx];
+    if (buffer.size() < bytes) buffer = Buffer(bytes);
+    return buffer.data();
+  }
+
   size_t bytes() const {
     size_t sum = 0;
     for (const Buffer& buffer : buffers_) sum += buffer.size();

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/engine_factory.h"
+
+#include <future>
+
+#include "apps/progress.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/engine_config.h"
+#include "engine/text_stream.h"
+#include "engine/threaded_engine.h"
+#include "pipeline/local_ranks.h"
+#include "pipeline/pipeline.h"
+#include "sched/sip_hash.h"
+
+namespace penstock {
+namespace {
+
+constexpr double kMicrosPerSecond = 1e6;
+constexpr double kGiB = 1 << 30;
+
+EngineConfig MakeEngineConfig(const RunConfig& run, const EnginePlan& plan) {
+  EngineConfig config;
+  config.scheduler.max_num_batched_tokens = plan.options.max_batched_tokens;
+  config.scheduler.max_num_seqs = run.max_num_seqs;
+  config.scheduler.block_size = run.block_size;
+  config.scheduler.num_blocks = plan.memory.num_blocks;
+  config.scheduler.max_model_len = plan.options.max_model_len;
+  config.scheduler.num_stages = run.num_stages;
+  config.scheduler.long_prefill_token_threshold = run.long_prefill_token_threshold;
+  config.scheduler.enable_prefix_caching = run.enable_prefix_caching;
+  config.scheduler.policy = run.priority_scheduling ? SchedulingPolicy::kPriority : SchedulingPolicy::kFcfs;
+  config.scheduler.prefix_hash_key = RandomSipKey();
+  config.vocab_size = plan.model.vocab_size;
+  config.eos_token_ids = plan.model.eos_token_ids;
+  config.max_logprobs = run.max_logprobs == -1 ? plan.model.vocab_size : run.max_logprobs;
+  config.seed = static_cast<uint64_t>(run.seed);
+  config.max_num_queued_reqs = run.max_num_queued_reqs.value_or(0);
+  config.max_num_queued_tokens = run.max_num_queued_tokens.value_or(0);
+  config.log_interval_us = static_cast<int64_t>(run.log_stats_interval_s * kMicrosPerSecond);
+  return config;
+}
+
+Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const EnginePlan& plan) {
+  LogInfo("Starting to load model {}...", run.model_dir);
+  const int64_t begin_us = NowUs();
+  PipelineOptions options;
+  options.num_stages = run.num_stages;
+  options.model = plan.options;
+  Result<std::unique_ptr<Pipeline>> pipeline = [&] {
+    Progress progress("Loading weights");
+    LocalRanksOptions ranks;
+    ranks.model_dir = run.model_dir;
+    ranks.config = plan.model;
+    ranks.model = plan.options;
+    ranks.ranges = plan.ranges;
+    ranks.cores = plan.cores;
+    ranks.kernel_isa = run.kernel_isa;
+    ranks.num_blocks = plan.memory.num_blocks;
+    ranks.progress = [&progress](size_t done, size_t total) { progress.Update(done, total); };
+    return Pipeline::Create(options, MakeLocalRankFactory(std::move(ranks)));
+  }();
+  if (!pipeline.ok()) return pipeline;
+  const double seconds = static_cast<double>(NowUs() - begin_us) / kMicrosPerSecond;
+  LogInfo("Loading weights took {:.2f} seconds", seconds);
+  LogInfo("Model loading took {:.2f} GiB memory and {:.6f} seconds",
+          static_cast<double>(plan.memory.weight_bytes) / kGiB, seconds);
+  return pipeline;
+}
+
+void LogKvCache(const EnginePlan& plan) {
+  const int32_t block_size = plan.options.block_size;
+  const int64_t tokens = int64_t{plan.memory.num_blocks} * block_size;
+  LogInfo("Available KV cache memory: {:.2f} GiB", static_cast<double>(plan.memory.kv_bytes) / kGiB);
+  LogInfo("GPU KV cache size: {} tokens, Maximum concurrency for {} tokens per request: {:.2f}x",
+          FormatCount(tokens), FormatCount(plan.options.max_model_len),
+          MaxConcurrency(plan.memory, block_size));
+}
+
+}  // namespace
+
+Result<RunningEngine> StartEngine(const RunConfig& run, EnginePlan plan) {
+  const int64_t begin_us = NowUs();
+  RunningEngine running;
+  running.plan = std::move(plan);
+  // The tokenizer is read beside the weights: both take about as long for a small model.
+  auto tokenizer = std::async(std::launch::async, [&run] { return Tokenizer::Load(run.tokenizer_dir); });
+  ASSIGN_OR_RETURN(running.pipeline, LoadPipeline(run, running.plan));
+  ASSIGN_OR_RETURN(running.tokenizer, tokenizer.get());
+  if (running.tokenizer->vocab_size() > running.plan.model.vocab_size) {
+    LogWarning("the tokenizer has {} tokens, the model {}: prompts with the others are refused",
+               running.tokenizer->vocab_size(), running.plan.model.vocab_size);
+  }
+  LogKvCache(running.plan);
+  running.texts = std::make_unique<TextStreamFactory>(*running.tokenizer);
+  ASSIGN_OR_RETURN(running.engine,
+                   MakeEngine(MakeEngineConfig(run, running.plan), *running.pipeline, *running.texts));
+  if (!run.trace_file.empty()) running.engine->StartTrace();
+  LogInfo("init engine (load weights, create kv cache) took {:.2f} s",
+          static_cast<double>(NowUs() - begin_us) / kMicrosPerSecond);
+  return running;
+}
+
+}  // namespace penstock

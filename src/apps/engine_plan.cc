@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "apps/engine_factory.h"
+#include "apps/host_memory.h"
+#include "base/affinity.h"
+#include "base/thread_team.h"
+#include "kernels/kernels.h"
+#include "pipeline/local_ranks.h"
+#include "plan/stage_partition.h"
+
+namespace penstock {
+namespace {
+
+// Rows of the largest Logits() call: the sequences that end a chunk in one step, in pieces of at most 64.
+constexpr int32_t kMaxLogitRows = 64;
+
+// The longest sequence before memory is looked at.
+Result<int32_t> ResolveMaxModelLen(const RunConfig& run, const ModelConfig& model) {
+  const int32_t own = model.max_position_embeddings;
+  if (!run.max_model_len || *run.max_model_len == -1) return own;
+  if (*run.max_model_len > own && !run.allow_long_max_model_len) {
+    return InvalidArgument(
+        "--max-model-len: got {}, expected at most {}, the model's max_position_embeddings; to go beyond it "
+        "set "
+        "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1, if the model can do that",
+        *run.max_model_len, own);
+  }
+  if (*run.max_model_len > std::numeric_limits<int32_t>::max()) {
+    return InvalidArgument("--max-model-len: got {}, expected at most {}", *run.max_model_len,
+                           std::numeric_limits<int32_t>::max());
+  }
+  return static_cast<int32_t>(*run.max_model_len);
+}
+
+Result<std::vector<LayerRange>> CutLayers(const RunConfig& run, const ModelConfig& model) {
+  Result<std::vector<int32_t>> layers =
+      run.layer_partition.empty()
+          ? DefaultStagePartition(model.num_layers, run.num_stages)
+          : ParseStagePartition(run.layer_partition, model.num_layers, run.num_stages);
+  if (!layers.ok()) return layers.status();
+  std::vector<LayerRange> ranges;
+  int32_t first = 0;
+  for (int32_t stage = 0; stage < run.num_stages; ++stage) {
+    const int32_t last = first + (*layers)[stage];
+    ranges.push_back({first, last, stage == 0, stage == run.num_stages - 1});
+    first = last;
+  }
+  return ranges;
+}
+
+// Buffers that are the pipeline's own: the hidden states of the steps between stages, and the last stage's
+// logits.
+uint64_t PipelineBytes(const EnginePlan& plan, int32_t num_stages) {
+  const uint64_t hidden_bytes = plan.model.hidden_dim * DTypeBytes(plan.options.dtype);
+  const uint64_t in_flight = static_cast<uint64_t>(num_stages) + 2;
+  const uint64_t logits_bytes = uint64_t{4} * plan.model.vocab_size + hidden_bytes;
+  return in_flight * plan.options.max_batched_tokens * hidden_bytes +
+         plan.options.max_logit_rows * logits_bytes;
+}
+
+Result<MemoryRequest> MakeMemoryRequest(const RunConfig& run, const EnginePlan& plan) {
+  MemoryRequest request;
+  ThreadTeam team(1);  // kernels are made only to be asked for sizes
+  ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels, MakeKernelsByName(run.kernel_isa, team));
+  for (const LayerRange& range : plan.ranges) {
+    ASSIGN_OR_RETURN(const ModelMemory memory,
+                     EstimateModelMemory(plan.model, range, plan.options, *kernels));
+    request.ranks.push_back({memory.weight_bytes, memory.activation_bytes, memory.kv_block_bytes});
+  }
+  request.ranks.back().activation_bytes += PipelineBytes(plan, run.num_stages);
+  ASSIGN_OR_RETURN(const HostMemory host, ReadHostMemory());
+  request.free_bytes = host.free_bytes;
+  request.utilization = run.memory_utilization;
+  request.block_size = run.block_size;
+  request.max_num_seqs = run.max_num_seqs;
+  request.max_model_len = plan.options.max_model_len;
+  request.auto_max_model_len = run.max_model_len == -1;
+  request.kv_cache_bytes = run.kv_cache_bytes;
+  request.num_blocks = run.num_blocks;
+  return request;
+}
+
+// "0-3,8".
+std::string FormatCores(const std::vector<int>& cores) {
+  std::string text;
+  for (size_t i = 0; i < cores.size();) {
+    size_t end = i + 1;
+    while (end < cores.size() && cores[end] == cores[end - 1] + 1) ++end;
+    text += fmt::format("{}{}", i == 0 ? "" : ",", cores[i]);
+    if (end - i > 1) text += fmt::format("-{}", cores[end - 1]);
+    i = end;
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<EnginePlan> PlanEngine(const RunConfig& run) {
+  EnginePlan plan;
+  ASSIGN_OR_RETURN(plan.model, ReadModelConfig(run.model_dir));
+  const DType stored = plan.model.stored_dtype == DType::kF32 ? DType::kF32 : DType::kBF16;
+  plan.options.dtype = run.dtype.value_or(stored);
+  ASSIGN_OR_RETURN(plan.options.max_model_len, ResolveMaxModelLen(run, plan.model));
+  plan.options.block_size = run.block_size;
+  const int64_t most_tokens = int64_t{run.max_num_seqs} * plan.options.max_model_len;
+  plan.options.max_batched_tokens =
+      static_cast<int32_t>(std::min<int64_t>(run.max_num_batched_tokens, most_tokens));
+  plan.options.max_logit_rows = std::min({run.max_num_seqs, plan.options.max_batched_tokens, kMaxLogitRows});
+  ASSIGN_OR_RETURN(plan.ranges, CutLayers(run, plan.model));
+  plan.cores = AssignCores(UsableCores(), run.num_stages, run.threads_per_rank.value_or(0));
+
+  ASSIGN_OR_RETURN(const MemoryRequest request, MakeMemoryRequest(run, plan));
+  ASSIGN_OR_RETURN(plan.memory, PlanMemory(request));
+  plan.options.max_model_len = plan.memory.max_model_len;
+  plan.free_bytes = request.free_bytes;
+  return plan;
+}
+
+std::string FormatStages(const EnginePlan& plan) {
+  std::string text;
+  for (size_t stage = 0; stage < plan.ranges.size(); ++stage) {
+    const LayerRange& range = plan.ranges[stage];
+    text += fmt::format("{}stage {}: layers {}-{}, core{} {}", stage == 0 ? "" : "; ", stage,
+                        range.first_layer, range.last_layer - 1, plan.cores[stage].size() == 1 ? "" : "s",
+                        FormatCores(plan.cores[stage]));
+  }
+  return text;
+}
+
+}  // namespace penstock

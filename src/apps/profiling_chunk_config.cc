@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/profiling_chunk_config.h"
+
+namespace penstock {
+namespace {
+
+// What Python calls the type of a value: the messages are read by people who know vLLM-Ascend's.
+std::string_view PythonType(const Json& value) {
+  if (value.is_null()) return "NoneType";
+  if (value.is_boolean()) return "bool";
+  if (value.is_number_integer()) return "int";
+  if (value.is_number()) return "float";
+  if (value.is_string()) return "str";
+  return value.is_array() ? "list" : "dict";
+}
+
+Status ReadBool(const Json& value, const std::string& key, bool* out) {
+  if (!value.is_boolean()) {
+    return InvalidArgument("profiling_chunk_config.{} must be a bool, got {}", key, PythonType(value));
+  }
+  *out = value.get<bool>();
+  return OkStatus();
+}
+
+Status ReadInt(const Json& value, const std::string& key, int64_t* out) {
+  if (!value.is_number_integer()) {
+    return InvalidArgument("profiling_chunk_config.{} must be an int, got {}", key, PythonType(value));
+  }
+  *out = value.get<int64_t>();
+  return OkStatus();
+}
+
+Status CheckValues(const ProfilingChunkConfig& config) {
+  if (!(config.smooth_factor > 0 && config.smooth_factor <= 1)) {
+    return InvalidArgument("profiling_chunk_config.smooth_factor must be in (0, 1], got {}",
+                           config.smooth_factor);
+  }
+  if (config.min_chunk <= 0) {
+    return InvalidArgument("profiling_chunk_config.min_chunk must be positive, got {}", config.min_chunk);
+  }
+  if (config.max_fit_chunk <= 5) {
+    return InvalidArgument(
+        "profiling_chunk_config.max_fit_chunk: Recommend to use at least 30 data points for fitting, got {}",
+        config.max_fit_chunk);
+  }
+  return OkStatus();
+}
+
+Result<ProfilingChunkConfig> ReadProfilingChunk(const Json& json, std::vector<std::string>* warnings) {
+  if (!json.is_object()) {
+    return InvalidArgument("additional_config.profiling_chunk_config must be a dict, got {}.",
+                           PythonType(json));
+  }
+  ProfilingChunkConfig config;
+  std::optional<bool> need_timing;
+  for (const auto& [key, value] : json.items()) {
+    if (key == "enabled") {
+      RETURN_IF_ERROR(ReadBool(value, key, &config.enabled));
+    } else if (key == "need_timing") {
+      RETURN_IF_ERROR(ReadBool(value, key, &need_timing.emplace()));
+    } else if (key == "min_chunk") {
+      RETURN_IF_ERROR(ReadInt(value, key, &config.min_chunk));
+    } else if (key == "max_fit_chunk") {
+      RETURN_IF_ERROR(ReadInt(value, key, &config.max_fit_chunk));
+    } else if (key == "smooth_factor") {
+      if (!value.is_number()) {
+        return InvalidArgument("profiling_chunk_config.smooth_factor must be a float, got {}",
+                               PythonType(value));
+      }
+      config.smooth_factor = value.get<double>();
+    } else {
+      return Unimplemented(
+          "additional_config.profiling_chunk_config.{}: not a known key; known: enabled, smooth_factor, "
+          "min_chunk, "
+          "need_timing, max_fit_chunk",
+          key);
+    }
+  }
+  config.need_timing = need_timing.value_or(config.enabled);
+  if (config.need_timing && !config.enabled) {
+    warnings->push_back("profiling_chunk_config.need_timing has no effect while enabled is false");
+    config.need_timing = false;
+  }
+  RETURN_IF_ERROR(CheckValues(config));
+  return config;
+}
+
+// The JSON of profiling_chunk_config, wherever it stands; null if nowhere.
+Result<Json> FindProfilingChunk(const Json& config, std::vector<std::string>* warnings) {
+  Json found;
+  for (const auto& [key, value] : config.items()) {
+    if (key == "profiling_chunk_config") {
+      warnings->push_back(
+          "additional_config.profiling_chunk_config is deprecated; use "
+          "additional_config.scheduler_config.profiling_chunk_config instead.");
+      found = value;
+    } else if (key != "scheduler_config") {
+      return Unimplemented(
+          "additional_config.{}: not a known key; known: profiling_chunk_config, scheduler_config", key);
+    }
+  }
+  if (!config.contains("scheduler_config") || config["scheduler_config"].is_null()) return found;
+  const Json& scheduler = config["scheduler_config"];
+  if (!scheduler.is_object()) {
+    return InvalidArgument("additional_config.scheduler_config must be a dict, got {}.",
+                           PythonType(scheduler));
+  }
+  for (const auto& [key, value] : scheduler.items()) {
+    if (key != "profiling_chunk_config") {
+      return Unimplemented(
+          "additional_config.scheduler_config.{}: not a known key; known: profiling_chunk_config", key);
+    }
+    found = value;
+  }
+  return found;
+}
+
+}  // namespace
+
+Result<AdditionalConfig> ParseAdditionalConfig(const Json& config, int32_t pipeline_stages,
+                                               int64_t max_num_batched_tokens) {
+  AdditionalConfig additional;
+  if (config.is_null()) return additional;
+  if (!config.is_object())
+    return InvalidArgument("additional_config must be a dict, got {}.", PythonType(config));
+  ASSIGN_OR_RETURN(const Json chunk_json, FindProfilingChunk(config, &additional.warnings));
+  if (chunk_json.is_null()) return additional;
+  ASSIGN_OR_RETURN(ProfilingChunkConfig chunk, ReadProfilingChunk(chunk_json, &additional.warnings));
+  if (chunk.enabled && pipeline_stages <= 1) {
+    return InvalidArgument(
+        "profiling_chunk_config requires pipeline parallelism (pp > 1). Please set --pipeline-parallel-size "
+        "to a "
+        "value greater than 1, or disable profiling_chunk_config.");
+  }
+  if (chunk.enabled && chunk.min_chunk > max_num_batched_tokens) {
+    additional.warnings.push_back(
+        fmt::format("profiling_chunk_config.min_chunk {} is lowered to --max-num-batched-tokens {}",
+                    chunk.min_chunk, max_num_batched_tokens));
+    chunk.min_chunk = max_num_batched_tokens;
+  }
+  additional.profiling_chunk = chunk;
+  return additional;
+}
+
+}  // namespace penstock

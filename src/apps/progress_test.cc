@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/progress.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+namespace penstock {
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+
+std::string ProgressText(bool is_terminal) {
+  std::FILE* out = std::tmpfile();
+  {
+    Progress progress("Loading", out, is_terminal);
+    progress.Update(0, 4 * kMiB);
+    progress.Update(1 * kMiB, 4 * kMiB);
+    progress.Update(3 * kMiB, 4 * kMiB);
+    progress.Update(3 * kMiB, 8 * kMiB);  // a part that was not known before: the bar never goes back
+    progress.Update(8 * kMiB, 8 * kMiB);
+  }
+  std::string text(static_cast<size_t>(std::ftell(out)), '\0');
+  std::rewind(out);
+  EXPECT_EQ(std::fread(text.data(), 1, text.size(), out), text.size());
+  std::fclose(out);
+  return text;
+}
+
+TEST(Progress, PlainLinesWithoutATerminal) {
+  EXPECT_EQ(
+      ProgressText(false),
+      "Loading    0%  0/4 MiB\nLoading   25%  1/4 MiB\nLoading   75%  3/4 MiB\nLoading  100%  8/8 MiB\n");
+}
+
+TEST(Progress, ABarOnATerminal) {
+  const std::string text = ProgressText(true);
+  EXPECT_NE(text.find("\rLoading  [######################--------]   75%  3/4 MiB"), std::string::npos)
+      << text;
+  EXPECT_EQ(text.back(), '\n');
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+}
+
+}  // namespace
+}  // namespace penstock

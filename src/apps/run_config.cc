@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/run_config.h"
+
+namespace penstock {
+namespace {
+
+Status ResolveModel(const ParsedFlags& flags, RunConfig* config) {
+  const std::vector<std::string>& words = flags.positionals();
+  if (words.size() > 1) {
+    return InvalidArgument("got the words \"{}\" and \"{}\", expected one model directory", words[0],
+                           words[1]);
+  }
+  if (!words.empty()) config->model_dir = words[0];
+  if (flags.Given("model")) {
+    const std::string model = flags.String("model");
+    if (!words.empty() && words[0] != model) {
+      return InvalidArgument("got the model \"{}\" and --model \"{}\", expected one of them", words[0],
+                             model);
+    }
+    config->model_dir = model;
+  }
+  if (config->model_dir.empty())
+    return InvalidArgument("got no model, expected a model directory after the command");
+  config->tokenizer_dir = flags.Given("tokenizer") ? flags.String("tokenizer") : config->model_dir;
+
+  const std::string dtype = flags.String("dtype");
+  if (dtype == "bfloat16") config->dtype = DType::kBF16;
+  if (dtype == "float32" || dtype == "float") config->dtype = DType::kF32;
+  if (dtype == "float16" || dtype == "half") {
+    return Unimplemented(
+        "--dtype {}: this engine computes in bfloat16 or float32; float16 checkpoints are read", dtype);
+  }
+  if (flags.Given("max-model-len")) config->max_model_len = flags.Int("max-model-len");
+  config->seed = flags.Int("seed");
+  config->generation_config = flags.String("generation-config");
+  config->override_generation_config = flags.JsonValue("override-generation-config");
+  if (!config->override_generation_config.is_null() && !config->override_generation_config.is_object()) {
+    return InvalidArgument("--override-generation-config: got {}, expected a JSON object",
+                           config->override_generation_config.dump());
+  }
+  config->max_logprobs = static_cast<int32_t>(flags.Int("max-logprobs"));
+  return OkStatus();
+}
+
+void ResolveRanks(const ParsedFlags& flags, const Environment& env, RunConfig* config) {
+  config->num_stages = static_cast<int32_t>(flags.Int("pipeline-parallel-size"));
+  config->layer_partition =
+      flags.Given("pp-layer-partition") ? flags.String("pp-layer-partition") : env.pp_layer_partition;
+  config->threads_per_rank = env.omp_num_threads;
+  if (flags.Given("threads-per-rank")) {
+    config->threads_per_rank = static_cast<int32_t>(flags.Int("threads-per-rank"));
+  }
+  config->kernel_isa = flags.String("kernel-isa");
+  if (flags.Given("trace-file")) config->trace_file = flags.String("trace-file");
+}
+
+Status ResolveCache(const ParsedFlags& flags, RunConfig* config) {
+  config->block_size = static_cast<int32_t>(flags.Int("block-size"));
+  if (config->block_size % 16 != 0) {
+    return InvalidArgument("--block-size: got {}, expected a multiple of 16", config->block_size);
+  }
+  config->memory_utilization = flags.Float("gpu-memory-utilization");
+  if (config->memory_utilization <= 0) {
+    return InvalidArgument("--gpu-memory-utilization: got {}, expected more than 0",
+                           config->memory_utilization);
+  }
+  if (flags.Given("kv-cache-memory-bytes")) config->kv_cache_bytes = flags.Int("kv-cache-memory-bytes");
+  if (flags.Given("num-gpu-blocks-override")) {
+    config->num_blocks = static_cast<int32_t>(flags.Int("num-gpu-blocks-override"));
+  }
+  config->enable_prefix_caching = flags.Bool("enable-prefix-caching");
+  return OkStatus();
+}
+
+void ResolveScheduler(const ParsedFlags& flags, RunConfig* config) {
+  config->max_num_batched_tokens = static_cast<int32_t>(flags.Int("max-num-batched-tokens"));
+  config->max_num_seqs = static_cast<int32_t>(flags.Int("max-num-seqs"));
+  if (flags.Given("max-num-queued-reqs")) {
+    config->max_num_queued_reqs = static_cast<int32_t>(flags.Int("max-num-queued-reqs"));
+  }
+  if (flags.Given("max-num-queued-tokens"))
+    config->max_num_queued_tokens = flags.Int("max-num-queued-tokens");
+  config->long_prefill_token_threshold = static_cast<int32_t>(flags.Int("long-prefill-token-threshold"));
+  config->priority_scheduling = flags.String("scheduling-policy") == "priority";
+}
+
+}  // namespace
+
+Result<RunConfig> ResolveRunConfig(const ParsedFlags& flags, const Environment& env) {
+  RunConfig config;
+  RETURN_IF_ERROR(ResolveModel(flags, &config));
+  ResolveRanks(flags, env, &config);
+  RETURN_IF_ERROR(ResolveCache(flags, &config));
+  ResolveScheduler(flags, &config);
+  config.allow_long_max_model_len = env.allow_long_max_model_len;
+  config.log_stats_interval_s = env.log_stats_interval_s;
+
+  config.warnings = flags.warnings();
+  Result<AdditionalConfig> additional = ParseAdditionalConfig(
+      flags.JsonValue("additional-config"), config.num_stages, config.max_num_batched_tokens);
+  if (!additional.ok()) return additional.status().WithContext("--additional-config");
+  config.profiling_chunk = additional->profiling_chunk;
+  for (std::string& warning : additional->warnings) config.warnings.push_back(std::move(warning));
+  if (config.profiling_chunk && config.profiling_chunk->enabled) {
+    config.warnings.push_back(fmt::format(
+        "profiling_chunk_config is enabled, but dynamic chunks are not implemented yet: chunks are static, "
+        "{} tokens",
+        config.max_num_batched_tokens));
+  }
+  return config;
+}
+
+std::string ResolveLogLevel(const ParsedFlags& flags, const Environment& env) {
+  if (flags.Given("log-level")) return flags.String("log-level");
+  if (flags.Known("uvicorn-log-level") && flags.Given("uvicorn-log-level"))
+    return flags.String("uvicorn-log-level");
+  return env.log_level.empty() ? "info" : env.log_level;
+}
+
+}  // namespace penstock

@@ -1,0 +1,63 @@
+// RunConfig: what the commands that run a model have in common, from flags and environment, checked as far as
+// that is possible without looking at the model.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/environment.h"
+#include "apps/flags.h"
+#include "apps/profiling_chunk_config.h"
+#include "base/json.h"
+#include "base/status.h"
+#include "tensor/dtype.h"
+
+namespace penstock {
+
+struct RunConfig {
+  std::string model_dir;
+  std::string tokenizer_dir;
+  std::optional<DType> dtype;             // bf16 or f32; absent: by the checkpoint
+  std::optional<int64_t> max_model_len;   // absent: the model's own; -1: what memory allows
+  bool allow_long_max_model_len = false;  // beyond the model's own limit
+  int64_t seed = 0;
+  std::string generation_config;    // "auto", "vllm" or a directory
+  Json override_generation_config;  // object or null
+  int32_t max_logprobs = 20;        // -1: the whole vocabulary
+
+  int32_t num_stages = 1;
+  std::string layer_partition;              // empty: as even as possible
+  std::optional<int32_t> threads_per_rank;  // absent: cores shared evenly
+  std::string kernel_isa;
+  std::string trace_file;  // empty: none
+
+  int32_t block_size = 64;
+  double memory_utilization = 0.9;
+  std::optional<int64_t> kv_cache_bytes;
+  std::optional<int32_t> num_blocks;
+  bool enable_prefix_caching = true;
+
+  int32_t max_num_batched_tokens = 2048;
+  int32_t max_num_seqs = 64;
+  std::optional<int32_t> max_num_queued_reqs;
+  std::optional<int64_t> max_num_queued_tokens;
+  int32_t long_prefill_token_threshold = 0;
+  bool priority_scheduling = false;
+
+  double log_stats_interval_s = 10;
+  std::optional<ProfilingChunkConfig> profiling_chunk;
+  std::vector<std::string> warnings;  // to be logged
+};
+
+// kInvalidArgument for a value that makes no sense, kUnimplemented for one that is known and not here
+// (float16). Does not call CheckSupported().
+Result<RunConfig> ResolveRunConfig(const ParsedFlags& flags, const Environment& env);
+
+// --log-level, --uvicorn-log-level or VLLM_LOGGING_LEVEL, in this order; "info" if none is set.
+std::string ResolveLogLevel(const ParsedFlags& flags, const Environment& env);
+
+}  // namespace penstock

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/run_config.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+namespace penstock {
+namespace {
+
+using Words = std::vector<std::string>;
+
+Result<RunConfig> Resolve(const Words& words, const Environment& env = {}) {
+  Result<ParsedFlags> flags = ParseFlags(words, ServeTable());
+  if (!flags.ok()) return flags.status();
+  return ResolveRunConfig(*flags, env);
+}
+std::string ResolveError(const Words& words) { return Resolve(words).status().message(); }
+
+std::string AdditionalError(const std::string& json, int32_t stages = 2) {
+  return ParseAdditionalConfig(*ParseJson(json, "test"), stages, 8192).status().message();
+}
+
+TEST(RunConfig, Model) {
+  EXPECT_EQ(Resolve({"dir"})->model_dir, "dir");
+  EXPECT_EQ(Resolve({"--model", "dir"})->model_dir, "dir");
+  EXPECT_EQ(Resolve({"dir", "--tokenizer", "other"})->tokenizer_dir, "other");
+  EXPECT_EQ(Resolve({"dir"})->tokenizer_dir, "dir");
+  EXPECT_EQ(ResolveError({}), "got no model, expected a model directory after the command");
+  EXPECT_EQ(ResolveError({"a", "b"}), "got the words \"a\" and \"b\", expected one model directory");
+  EXPECT_EQ(ResolveError({"a", "--model", "b"}),
+            "got the model \"a\" and --model \"b\", expected one of them");
+}
+
+TEST(RunConfig, Dtype) {
+  EXPECT_FALSE(Resolve({"m"})->dtype.has_value());
+  EXPECT_EQ(Resolve({"m", "--dtype", "bfloat16"})->dtype, DType::kBF16);
+  EXPECT_EQ(Resolve({"m", "--dtype", "float"})->dtype, DType::kF32);
+  EXPECT_EQ(Resolve({"m", "--dtype", "half"}).status().code(), StatusCode::kUnimplemented);
+}
+
+TEST(RunConfig, BadValues) {
+  EXPECT_EQ(ResolveError({"m", "--block-size", "24"}), "--block-size: got 24, expected a multiple of 16");
+  EXPECT_EQ(ResolveError({"m", "--gpu-memory-utilization", "0"}),
+            "--gpu-memory-utilization: got 0, expected more than 0");
+  EXPECT_EQ(ResolveError({"m", "--override-generation-config", "[1]"}),
+            "--override-generation-config: got [1], expected a JSON object");
+}
+
+TEST(RunConfig, FlagsWinOverTheEnvironment) {
+  const Environment env{.omp_num_threads = 3, .pp_layer_partition = "1,2", .log_level = "DEBUG"};
+  EXPECT_EQ(Resolve({"m"}, env)->threads_per_rank, 3);
+  EXPECT_EQ(Resolve({"m", "--threads-per-rank", "4"}, env)->threads_per_rank, 4);
+  EXPECT_EQ(Resolve({"m"}, env)->layer_partition, "1,2");
+  EXPECT_EQ(Resolve({"m", "--pp-layer-partition", "2,1"}, env)->layer_partition, "2,1");
+  EXPECT_EQ(ResolveLogLevel(*ParseFlags({}, ServeTable()), env), "DEBUG");
+  EXPECT_EQ(ResolveLogLevel(*ParseFlags(Words{"--uvicorn-log-level", "error"}, ServeTable()), env), "error");
+  EXPECT_EQ(ResolveLogLevel(*ParseFlags({}, CompleteTable()), {}), "info");
+}
+
+TEST(Environment, ReadsTheVariablesThatCount) {
+  const std::map<std::string, std::string> variables = {
+      {"OMP_NUM_THREADS", "2,4"}, {"VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1"},
+      {"VLLM_API_KEY", "key"},    {"VLLM_LOG_STATS_INTERVAL", "2.5"},
+      {"HCCL_BUFFSIZE", "2048"},  {"VLLM_USE_V1", "1"}};
+  const auto get = [&](const char* name) {
+    const auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  };
+  const Environment env = *ReadEnvironment(get);
+  EXPECT_EQ(env.omp_num_threads, 2);
+  EXPECT_TRUE(env.allow_long_max_model_len);
+  EXPECT_EQ(env.api_key, "key");
+  EXPECT_EQ(env.log_stats_interval_s, 2.5);
+  EXPECT_EQ(ReadEnvironment([](const char*) { return "x"; }).status().message(),
+            "OMP_NUM_THREADS: got \"x\", expected a number of threads > 0");
+}
+
+TEST(AdditionalConfig, BothPlaces) {
+  const auto old_place =
+      *ParseAdditionalConfig(*ParseJson(R"({"profiling_chunk_config": {"enabled": true}})", ""), 2, 8192);
+  EXPECT_TRUE(old_place.profiling_chunk->enabled);
+  EXPECT_EQ(old_place.warnings.size(), 1u);
+  const auto both = *ParseAdditionalConfig(
+      *ParseJson(R"({"scheduler_config": {"profiling_chunk_config": {"enabled": true, "min_chunk": 64}},
+                     "profiling_chunk_config": {"smooth_factor": 0.5}})",
+                 ""),
+      2, 8192);
+  EXPECT_EQ(both.profiling_chunk->min_chunk, 64);
+  EXPECT_EQ(both.profiling_chunk->smooth_factor, 1.0);  // the nested one as a whole
+  EXPECT_FALSE(ParseAdditionalConfig(Json(), 1, 1)->profiling_chunk.has_value());
+  EXPECT_FALSE(ParseAdditionalConfig(*ParseJson(R"({"scheduler_config": null})", ""), 1, 1)->profiling_chunk);
+}
+
+TEST(AdditionalConfig, Bounds) {
+  const auto chunk = [](const std::string& fields) {
+    return "{\"profiling_chunk_config\": {" + fields + "}}";
+  };
+  EXPECT_EQ(AdditionalError(chunk("\"smooth_factor\": 0")),
+            "profiling_chunk_config.smooth_factor must be in (0, 1], got 0");
+  EXPECT_EQ(AdditionalError(chunk("\"smooth_factor\": 1.5")),
+            "profiling_chunk_config.smooth_factor must be in (0, 1], got 1.5");
+  EXPECT_EQ(AdditionalError(chunk("\"min_chunk\": 0")),
+            "profiling_chunk_config.min_chunk must be positive, got 0");
+  EXPECT_EQ(
+      AdditionalError(chunk("\"max_fit_chunk\": 5")),
+      "profiling_chunk_config.max_fit_chunk: Recommend to use at least 30 data points for fitting, got 5");
+  EXPECT_EQ(AdditionalError(chunk("\"enabled\": 1")),
+            "profiling_chunk_config.enabled must be a bool, got int");
+  EXPECT_TRUE(AdditionalError(chunk("\"enabled\": true"), 1)
+                  .starts_with("profiling_chunk_config requires pipeline parallelism (pp > 1)."));
+  EXPECT_EQ(AdditionalError(chunk("\"enabled\": false"), 1), "");
+  EXPECT_EQ(AdditionalError("{\"scheduler_config\": []}"),
+            "additional_config.scheduler_config must be a dict, got list.");
+
+  const auto clamped =
+      *ParseAdditionalConfig(*ParseJson(chunk("\"enabled\": true, \"min_chunk\": 9999"), ""), 2, 8192);
+  EXPECT_EQ(clamped.profiling_chunk->min_chunk, 8192);
+  EXPECT_EQ(clamped.warnings.size(), 2u);
+}
+
+TEST(AdditionalConfig, OtherKeysAreNamed) {
+  EXPECT_EQ(AdditionalError("{\"enable_weight_nz_layout\": true}"),
+            "additional_config.enable_weight_nz_layout: not a known key; known: profiling_chunk_config, "
+            "scheduler_config");
+  EXPECT_EQ(AdditionalError("{\"scheduler_config\": {\"x\": 1}}"),
+            "additional_config.scheduler_config.x: not a known key; known: profiling_chunk_config");
+  EXPECT_TRUE(AdditionalError("{\"profiling_chunk_config\": {\"x\": 1}}")
+                  .starts_with("additional_config.profiling_chunk_config.x: not a known key"));
+}
+
+}  // namespace
+}  // namespace penstock

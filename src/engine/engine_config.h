@@ -1,0 +1,38 @@
+// EngineConfig: what an engine is made with.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/stall_detector.h"
+#include "sched/scheduler.h"
+
+namespace penstock {
+
+struct EngineConfig {
+  SchedulerConfig scheduler;           // num_stages is the executor's, whatever it says here
+  int32_t vocab_size = 0;
+  std::vector<TokenId> eos_token_ids;  // each ends a sequence
+  int32_t max_logprobs = 20;
+  uint64_t seed = 0;                   // of the seeds drawn for requests that bring none
+
+  int32_t max_num_queued_reqs = 0;     // live requests, waiting or running; 0: no limit
+  int64_t max_num_queued_tokens = 0;   // prompt tokens of live requests without a first token; 0: no limit
+  HealthRule health;
+  int64_t log_interval_us = 10'000'000;  // between lines of statistics, while there is traffic; 0: none
+
+  EngineLimits Limits() const {
+    EngineLimits limits;
+    limits.max_model_len = scheduler.max_seq_len();
+    limits.vocab_size = vocab_size;
+    limits.max_num_seqs = scheduler.max_num_seqs;
+    limits.max_logprobs = max_logprobs;
+    limits.num_stages = scheduler.num_stages;
+    return limits;
+  }
+};
+
+}  // namespace penstock

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace penstock {
+namespace {
+
+EngineConfig WithStagesOf(EngineConfig config, const Executor& executor) {
+  config.scheduler.num_stages = executor.num_stages();
+  return config;
+}
+
+std::unique_ptr<ChunkPlanner> OrStatic(std::unique_ptr<ChunkPlanner> planner) {
+  return planner ? std::move(planner) : std::make_unique<StaticChunkPlanner>();
+}
+
+bool Contains(const std::vector<TokenId>& ids, TokenId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+
+// What is never drawn below min_tokens; each once.
+std::vector<TokenId> StopIds(const std::vector<TokenId>& eos_token_ids, const SamplingParams& sampling) {
+  std::vector<TokenId> ids = eos_token_ids;
+  ids.insert(ids.end(), sampling.stop_token_ids.begin(), sampling.stop_token_ids.end());
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+}  // namespace
+
+EngineCore::EngineCore(const EngineConfig& config, Executor& executor, TokenTextFactory& texts,
+                       std::unique_ptr<ChunkPlanner> planner)
+    : config_(WithStagesOf(config, executor)),
+      executor_(executor),
+      texts_(texts),
+      planner_(OrStatic(std::move(planner))),
+      scheduler_(config_.scheduler, *planner_),
+      stats_(config_.scheduler.max_model_len, config_.scheduler.num_stages),
+      stall_(config_.health),
+      seeds_(config_.seed) {
+  CHECK_GT(config_.vocab_size, 0);
+}
+
+// ---- Requests ------------------------------------------------------------------------------------------------------
+
+Status EngineCore::CheckRequest(const Request& request) const {
+  RETURN_IF_ERROR(scheduler_.CheckPromptLength(static_cast<int64_t>(request.prompt_ids.size())));
+  const SamplingParams& sampling = request.sampling;
+  if (sampling.max_tokens < 1) return InvalidArgument("max_tokens is {}, expected at least 1", sampling.max_tokens);
+  if (sampling.min_tokens < 0 || sampling.min_tokens > sampling.max_tokens) {
+    return InvalidArgument("min_tokens is {}, expected 0 to max_tokens ({})", sampling.min_tokens, sampling.max_tokens);
+  }
+  for (const auto& count : {sampling.logprobs, sampling.prompt_logprobs}) {
+    if (count && (*count < 0 || *count > config_.max_logprobs)) {
+      return InvalidArgument("{} logprobs were asked for, expected 0 to {}", *count, config_.max_logprobs);
+    }
+  }
+  // Token ids index arrays of the size of the vocabulary.
+  auto check_id = [&](TokenId id, const char* what) {
+    if (id >= 0 && id < config_.vocab_size) return OkStatus();
+    return InvalidArgument("{} has token id {}, the vocabulary has {} tokens", what, id, config_.vocab_size);
+  };
+  for (TokenId id : request.prompt_ids) RETURN_IF_ERROR(check_id(id, "the prompt"));
+  for (TokenId id : sampling.stop_token_ids) RETURN_IF_ERROR(check_id(id, "stop_token_ids"));
+  for (const auto& [id, bias] : sampling.logit_bias) RETURN_IF_ERROR(check_id(id, "logit_bias"));
+  if (StopIds(config_.eos_token_ids, sampling).size() >= static_cast<size_t>(config_.vocab_size)) {
+    return InvalidArgument("stop_token_ids has every token of the vocabulary");
+  }
+  return OkStatus();
+}
+
+void EngineCore::Admit(Request request, OutputSink sink, int64_t arrival_us) {
+  const SeqId seq = next_seq_++;
+  CHECK(seq_by_id_.try_emplace(request.request_id, seq).second) << "request_id " << request.request_id;
+  LiveRequest& live = requests_[seq];
+  live.id = std::move(request.request_id);
+  live.seq = seq;
+  live.sampling = request.sampling;
+  live.sink = std::move(sink);
+  live.detokenize = request.detokenize;
+  live.num_prompt_tokens = static_cast<int32_t>(request.prompt_ids.size());
+  live.times.arrival_us = arrival_us;
+  if (!failure_.ok()) return EndRequest(seq, FinishReason::kError, failure_, arrival_us);
+  if (request.detokenize || !request.sampling.stop.empty()) {
+    live.text = texts_.Make(request.prompt_ids, request.sampling);
+  }
+
+  SequenceSpec spec;
+  spec.id = seq;
+  spec.prompt_ids = std::move(request.prompt_ids);
+  spec.seed = request.sampling.seed ? static_cast<uint64_t>(*request.sampling.seed) : seeds_();
+  if (request.sampling.min_tokens > 0) spec.min_tokens_bans = StopIds(config_.eos_token_ids, request.sampling);
+  spec.params = std::move(request.sampling);
+  spec.priority = request.priority;
+  spec.cache_salt = std::move(request.cache_salt);
+  scheduler_.Add(std::move(spec));
+}
+
+void EngineCore::Abort(const std::string& request_id, int64_t now_us) {
+  const auto it = seq_by_id_.find(request_id);
+  if (it != seq_by_id_.end()) EndRequest(it->second, FinishReason::kAbort, OkStatus(), now_us);
+}
+
+void EngineCore::AbortAll(int64_t now_us) { EndAll(FinishReason::kAbort, OkStatus(), now_us); }
+
+void EngineCore::EndAll(FinishReason reason, const Status& error, int64_t now_us) {
+  std::vector<SeqId> seqs;
+  for (const auto& [seq, request] : requests_) seqs.push_back(seq);
+  std::sort(seqs.begin(), seqs.end());
+  for (SeqId seq : seqs) EndRequest(seq, reason, error, now_us);
+}
+
+void EngineCore::EndRequest(SeqId seq, FinishReason reason, Status error, int64_t now_us) {
+  const auto it = requests_.find(seq);
+  if (it == requests_.end()) return;
+  RequestOutput output;
+  output.finish_reason = reason;
+  output.error = std::move(error);
+  Emit(it->second, std::move(output), now_us);
+}
+
+// ---- The loop ------------------------------------------------------------------------------------------------------
+
+bool EngineCore::Tick(int64_t now_us) {
+  bool any = false;
+  while (std::unique_ptr<StepResult> result = executor_.Poll()) {
+    TakeResult(std::move(*result), now_us);
+    any = true;
+  }
+  return SubmitSteps(now_us) || any;
+}
+
+bool EngineCore::SubmitSteps(int64_t now_us) {
+  bool any = false;
+  while (std::unique_ptr<Step> step = scheduler_.Next()) {
+    StepTokens& tokens = in_flight_.emplace_back();
+    for (const Chunk& chunk : step->chunks) {
+      tokens.total += chunk.len;
+      tokens.prompt += chunk.is_decode ? 0 : chunk.len;
+      LiveRequest& request = requests_.at(chunk.seq);
+      if (request.times.first_scheduled_us == 0) request.times.first_scheduled_us = now_us;
+    }
+    stall_.OnSubmit(tokens.total, now_us);
+    if (trace_) trace_->OnSubmit(*step, now_us);
+    executor_.Submit(std::move(step));
+    any = true;
+  }
+  return any;
+}
+
+void EngineCore::TakeResult(StepResult result, int64_t now_us) {
+  CHECK(!in_flight_.empty());
+  const StepTokens tokens = in_flight_.front();
+  in_flight_.pop_front();
+  if (tokens.prompt > 0) {
+    prefill_us_ = 0.9 * prefill_us_ + static_cast<double>(now_us - stall_.last_progress_us());
+    prefill_tokens_ = 0.9 * prefill_tokens_ + tokens.prompt;
+  }
+  stall_.OnResult(now_us);
+  stats_.OnStep(result, tokens.total, tokens.prompt);
+  if (trace_) trace_->OnResult(result, now_us);
+  consecutive_failures_ = result.status.ok() ? 0 : consecutive_failures_ + 1;
+  if (result.status.code() == StatusCode::kUnavailable) failure_ = result.status;
+
+  for (SequenceUpdate& update : scheduler_.OnResult(std::move(result))) OnUpdate(std::move(update), now_us);
+  if (!failure_.ok()) EndAll(FinishReason::kError, failure_, now_us);
+}
+
+void EngineCore::OnUpdate(SequenceUpdate update, int64_t now_us) {
+  const auto it = requests_.find(update.seq);
+  if (it == requests_.end()) return;
+  if (!update.error.ok()) return EndRequest(update.seq, FinishReason::kError, std::move(update.error), now_us);
+  if (update.prompt_logprobs) OnPromptLogprobs(it->second, std::move(*update.prompt_logprobs));
+  if (update.token) OnToken(it->second, std::move(*update.token), now_us);
+}
+
+// Position 1 is the first that has any. After a preemption, some come for a second time.
+void EngineCore::OnPromptLogprobs(LiveRequest& request, PromptLogprobs part) {
+  const int64_t next_pos = 1 + static_cast<int64_t>(request.prompt_logprobs.size());
+  const int64_t num_known = std::min<int64_t>(next_pos - part.pos, static_cast<int64_t>(part.positions.size()));
+  CHECK_GE(num_known, 0) << "prompt logprobs from position " << part.pos << ", expected " << next_pos;
+  request.prompt_logprobs.insert(request.prompt_logprobs.end(),
+                                 std::make_move_iterator(part.positions.begin() + num_known),
+                                 std::make_move_iterator(part.positions.end()));
+}
+
+// ---- Tokens --------------------------------------------------------------------------------------------------------
+
+void EngineCore::OnToken(LiveRequest& request, SampledToken token, int64_t now_us) {
+  ++request.num_output_tokens;
+  RecordToken(request, now_us);
+  RequestOutput output;
+  output.token_ids = {token.id};
+  if (token.logprobs) output.logprobs.push_back(std::move(*token.logprobs));
+  output.prompt_logprobs = std::exchange(request.prompt_logprobs, {});
+  DecideFinish(request, token.id, output);
+  if (request.text) AddText(request, token.id, output);
+  Emit(request, std::move(output), now_us);
+}
+
+void EngineCore::RecordToken(LiveRequest& request, int64_t now_us) {
+  RequestTimes& times = request.times;
+  AskScheduler(request);
+  if (request.num_output_tokens == 1) {
+    times.first_token_us = now_us;
+    stats_.OnFirstToken(times, request.num_prompt_tokens, request.num_cached_tokens);
+  } else {
+    stats_.OnNextToken(now_us - times.last_token_us);
+  }
+  times.last_token_us = now_us;
+}
+
+void EngineCore::AskScheduler(LiveRequest& request) const {
+  const Sequence* seq = scheduler_.Find(request.seq);
+  if (seq == nullptr) return;  // it ended in an error
+  request.num_cached_tokens = seq->num_cached_tokens;
+  request.num_preemptions = seq->num_preemptions;
+}
+
+void EngineCore::DecideFinish(const LiveRequest& request, TokenId id, RequestOutput& output) const {
+  const SamplingParams& sampling = request.sampling;
+  const int32_t num_tokens = request.num_prompt_tokens + request.num_output_tokens;
+  const bool may_stop = request.num_output_tokens > sampling.min_tokens;
+  if (may_stop && !sampling.ignore_eos && Contains(config_.eos_token_ids, id)) {
+    output.finish_reason = FinishReason::kStop;
+  } else if (may_stop && Contains(sampling.stop_token_ids, id)) {
+    output.finish_reason = FinishReason::kStop;
+    output.stop_reason = id;
+  } else if (request.num_output_tokens >= sampling.max_tokens || num_tokens >= config_.scheduler.max_seq_len()) {
+    output.finish_reason = FinishReason::kLength;
+  }
+}
+
+// A stop string that ends the request may be in the text of its last token, whatever that token is.
+void EngineCore::AddText(LiveRequest& request, TokenId id, RequestOutput& output) {
+  TokenText::Piece piece;
+  const bool stopped_by_token = output.finish_reason == FinishReason::kStop;
+  if (!stopped_by_token || request.sampling.include_stop_str_in_output) piece = request.text->Push(id);
+  output.text = std::move(piece.text);
+  if (!piece.stop && output.finish_reason != FinishReason::kNone) {
+    piece = request.text->Flush();
+    output.text += piece.text;
+  }
+  if (!request.detokenize) output.text.clear();
+  if (!piece.stop || stopped_by_token) return;
+  output.finish_reason = FinishReason::kStop;
+  output.stop_reason = std::move(*piece.stop);
+}
+
+void EngineCore::Emit(LiveRequest& request, RequestOutput output, int64_t now_us) {
+  const bool last = output.finish_reason != FinishReason::kNone;
+  AskScheduler(request);
+  if (last) request.times.finish_us = now_us;
+  output.num_prompt_tokens = request.num_prompt_tokens;
+  output.num_cached_tokens = request.num_cached_tokens;
+  output.num_output_tokens = request.num_output_tokens;
+  output.num_preemptions = request.num_preemptions;
+  output.times = request.times;
+  if (!last) return request.sink(std::move(output));
+
+  stats_.OnFinish({.reason = output.finish_reason,
+                   .times = request.times,
+                   .num_prompt_tokens = request.num_prompt_tokens,
+                   .num_cached_tokens = request.num_cached_tokens,
+                   .num_output_tokens = request.num_output_tokens,
+                   .num_preemptions = request.num_preemptions,
+                   .max_tokens = request.sampling.max_tokens});
+  const SeqId seq = request.seq;
+  if (scheduler_.End(seq) || !output.error.ok()) executor_.Cancel(seq);
+  const OutputSink sink = std::move(request.sink);
+  seq_by_id_.erase(request.id);
+  requests_.erase(seq);
+  sink(std::move(output));
+}
+
+EngineStats EngineCore::Stats() const {
+  EngineStats stats = stats_.Snapshot(scheduler_.stats(), config_.scheduler);
+  stats.last_progress_us = stall_.last_progress_us();
+  if (prefill_tokens_ > 0) stats.prefill_us_per_token = prefill_us_ / prefill_tokens_;
+  return stats;
+}
+
+std::optional<StepTrace> EngineCore::StopTrace() { return std::exchange(trace_, std::nullopt); }
+
+}  // namespace penstock

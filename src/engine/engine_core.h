@@ -1,0 +1,121 @@
+// EngineCore: the loop of the engine without its thread: admit, schedule, submit, poll, update, emit.
+//
+// It owns the scheduler's state. Deterministic: time is given, and nothing is done between calls.
+//
+//   Admit ─▶ Scheduler ─ Step ─▶ Executor ─ StepResult ─▶ Scheduler ─ token ─▶ stop? text ─▶ sink
+//
+// Single-threaded, but for CheckRequest().
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <unordered_map>
+
+#include "base/status.h"
+#include "engine/engine_config.h"
+#include "engine/engine_stats.h"
+#include "engine/request.h"
+#include "engine/stall_detector.h"
+#include "engine/step_trace.h"
+#include "engine/token_text.h"
+#include "plan/chunk_planner.h"
+#include "plan/executor.h"
+#include "sched/scheduler.h"
+
+namespace penstock {
+
+class EngineCore {
+ public:
+  // `executor` and `texts` outlive it. `planner` null: static chunks.
+  EngineCore(const EngineConfig& config, Executor& executor, TokenTextFactory& texts,
+             std::unique_ptr<ChunkPlanner> planner = nullptr);
+
+  // kInvalidArgument for a request that can never run. Thread-safe.
+  Status CheckRequest(const Request& request) const;
+
+  // REQUIRES: CheckRequest() is OK and no live request has the same id. `arrival_us` is when the client's request came.
+  void Admit(Request request, OutputSink sink, int64_t arrival_us);
+
+  // The sink gets kAbort now; the blocks are free once the steps in flight are back. Unknown ids are ignored.
+  void Abort(const std::string& request_id, int64_t now_us);
+  void AbortAll(int64_t now_us);
+
+  // Takes all results that are there, then submits all steps that can be. Returns whether there were any of either.
+  bool Tick(int64_t now_us);
+
+  bool idle() const { return requests_.empty(); }  // no live request; steps may be in flight
+  int32_t steps_in_flight() const { return scheduler_.steps_in_flight(); }
+  EngineStats Stats() const;
+  const StallDetector& stall_detector() const { return stall_; }
+  // Not OK once the executor has gone (a step came back with kUnavailable): all requests end with this error.
+  const Status& failure() const { return failure_; }
+  // Steps that failed one after the other, up to now.
+  int32_t consecutive_failures() const { return consecutive_failures_; }
+  void ResetPrefixCache() { scheduler_.ResetPrefixCache(); }
+
+  void StartTrace() { trace_.emplace(); }
+  std::optional<StepTrace> StopTrace();
+  const EngineConfig& config() const { return config_; }
+
+ private:
+  struct LiveRequest {
+    std::string id;
+    SeqId seq = 0;
+    SamplingParams sampling;
+    OutputSink sink;
+    std::unique_ptr<TokenText> text;  // null: neither text nor stop strings are wanted
+    bool detokenize = true;
+    int32_t num_prompt_tokens = 0;
+    int32_t num_cached_tokens = 0;
+    int32_t num_output_tokens = 0;
+    int32_t num_preemptions = 0;
+    RequestTimes times;
+    std::vector<PositionLogprobs> prompt_logprobs;  // until the first token
+  };
+  struct StepTokens {
+    int32_t total = 0;
+    int32_t prompt = 0;
+  };
+
+  void TakeResult(StepResult result, int64_t now_us);
+  bool SubmitSteps(int64_t now_us);
+  void OnUpdate(SequenceUpdate update, int64_t now_us);
+  void OnPromptLogprobs(LiveRequest& request, PromptLogprobs part);
+  void OnToken(LiveRequest& request, SampledToken token, int64_t now_us);
+  void RecordToken(LiveRequest& request, int64_t now_us);
+  void AskScheduler(LiveRequest& request) const;
+  void AddText(LiveRequest& request, TokenId id, RequestOutput& output);
+  // Sets finish_reason and stop_reason of `output`, as far as tokens and lengths decide.
+  void DecideFinish(const LiveRequest& request, TokenId id, RequestOutput& output) const;
+  // Ends the request without a further token.
+  void EndRequest(SeqId seq, FinishReason reason, Status error, int64_t now_us);
+  void EndAll(FinishReason reason, const Status& error, int64_t now_us);
+  // Fills in what every output has, and hands it to the sink; after the last one the request is gone.
+  void Emit(LiveRequest& request, RequestOutput output, int64_t now_us);
+
+  const EngineConfig config_;
+  Executor& executor_;
+  TokenTextFactory& texts_;
+  const std::unique_ptr<ChunkPlanner> planner_;
+  Scheduler scheduler_;
+  StatsRecorder stats_;
+  StallDetector stall_;
+  std::optional<StepTrace> trace_;
+  std::mt19937_64 seeds_;
+  std::unordered_map<SeqId, LiveRequest> requests_;
+  std::unordered_map<std::string, SeqId> seq_by_id_;
+  std::deque<StepTokens> in_flight_;
+  SeqId next_seq_ = 1;
+  Status failure_;
+  int32_t consecutive_failures_ = 0;
+  double prefill_us_ = 0;      // both decay: their ratio is the time per prompt token of late
+  double prefill_tokens_ = 0;
+};
+
+}  // namespace penstock

@@ -1,0 +1,107 @@
+// ThreadedEngine: Engine on a thread of its own.
+//
+// The thread ("engine") owns an EngineCore and does nothing but tick it: it sleeps until a request or an abort comes in,
+// or the executor has a result. Submit() checks the request on the caller's thread and leaves it in an inbox.
+//
+// Locks: `core_mutex_` is held by the thread while it ticks, and by Stats(); `mutex_` guards the inbox and the book of
+// live requests, for a few instructions at a time. Where both are held, core_mutex_ was taken first.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/admission.h"
+#include "engine/engine.h"
+#include "engine/engine_config.h"
+#include "engine/engine_core.h"
+#include "engine/stats_log.h"
+
+namespace penstock {
+
+// `executor` and `texts` outlive the engine. `planner` null: static chunks. kInvalidArgument for a configuration that
+// cannot work.
+Result<std::unique_ptr<Engine>> MakeEngine(const EngineConfig& config, Executor& executor, TokenTextFactory& texts,
+                                           std::unique_ptr<ChunkPlanner> planner = nullptr);
+
+class ThreadedEngine : public Engine {
+ public:
+  // Use MakeEngine().
+  ThreadedEngine(const EngineConfig& config, Executor& executor, TokenTextFactory& texts,
+                 std::unique_ptr<ChunkPlanner> planner);
+  // Aborts what is still live.
+  ~ThreadedEngine() override;
+
+  const EngineLimits& limits() const override { return limits_; }
+  Status Submit(Request request, OutputSink sink) override;
+  void Abort(const std::string& request_id) override;
+  EngineStats Stats() const override;
+  Status Health() const override;
+  void ResetPrefixCache() override;
+  void StartTrace() override;
+  std::string StopTrace() override;
+  void Drain(int64_t timeout_us) override;
+
+ private:
+  struct Arrival {
+    Request request;
+    OutputSink sink;
+    int64_t arrival_us;
+  };
+  // What others have left for the engine thread.
+  struct Inbox {
+    std::vector<Arrival> arrivals;
+    std::vector<std::string> aborts;
+    bool abort_all = false;
+    bool stop = false;
+  };
+  // Outlives the engine in the executor's notify function.
+  struct Bell {
+    std::mutex mutex;
+    std::condition_variable rung;
+    bool ringing = false;  // GUARDED_BY(mutex)
+    void Ring();
+  };
+
+  void Run();
+  // Sleeps until there is something to do, or until `until_us`.
+  Inbox WaitForWork(int64_t until_us);
+  void Apply(Inbox inbox);
+  void Publish();
+  // `sink`, with the book of live requests kept.
+  OutputSink KeepingBook(std::string request_id, OutputSink sink);
+
+  const EngineConfig config_;
+  const EngineLimits limits_;
+  const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
+
+  mutable std::timed_mutex core_mutex_;
+  EngineCore core_;            // GUARDED_BY(core_mutex_), but for CheckRequest()
+  StatsLog stats_log_;         // engine thread
+  mutable EngineStats stats_;  // GUARDED_BY(mutex_): the last that Stats() could get
+
+  mutable std::mutex mutex_;
+  std::condition_variable all_ended_;
+  Inbox inbox_;                // GUARDED_BY(mutex_)
+  Admission admission_;        // GUARDED_BY(mutex_)
+  int32_t num_undelivered_ = 0;  // GUARDED_BY(mutex_): live requests whose sink has not had its last output
+  bool draining_ = false;      // GUARDED_BY(mutex_)
+  Status failure_;             // GUARDED_BY(mutex_): as EngineCore::failure()
+
+  // For Health(), which must not wait for a thread that may hang.
+  std::atomic<int64_t> stall_deadline_us_{StallDetector::kNever};
+  std::atomic<int64_t> last_progress_us_{0};
+  std::atomic<int64_t> busy_since_us_{0};  // when the engine thread began its present tick; 0: it sleeps
+  std::atomic<int32_t> consecutive_failures_{0};
+
+  std::thread thread_;
+};
+
+}  // namespace penstock

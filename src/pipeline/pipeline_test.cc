@@ -1,0 +1,210 @@
+// The pipeline over fake models: order, hand-over, run-ahead, cancellation, errors at start.
+//
+// SPDX-License-Identifier: Apache-2.0
+#include "pipeline/pipeline.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <latch>
+#include <mutex>
+#include <numeric>
+
+#include "pipeline/fake_model.h"
+#include "pipeline/local_ranks.h"
+
+namespace penstock {
+namespace {
+
+constexpr int32_t kBlockSize = 4;
+
+// A pipeline of fake models, and the result queue's other end.
+class FakePipeline {
+ public:
+  explicit FakePipeline(int32_t num_stages, int32_t num_hidden_buffers = 0) : models(num_stages) {
+    PipelineOptions options;
+    options.num_stages = num_stages;
+    options.num_hidden_buffers = num_hidden_buffers;
+    options.model = {.dtype = DType::kF32, .block_size = kBlockSize, .max_batched_tokens = 64, .max_model_len = 256,
+                     .max_logit_rows = 3};
+    std::mutex mutex;
+    auto pipeline = Pipeline::Create(options, [&](int32_t stage) -> Result<RankRuntime> {
+      LayerRange range{stage, stage + 1, stage == 0, stage + 1 == num_stages};
+      auto model = std::make_unique<FakeModel>(range, kBlockSize);
+      std::lock_guard lock(mutex);
+      models[stage] = model.get();
+      RankRuntime rank;
+      rank.team = std::make_unique<ThreadTeam>(1);
+      rank.model = std::move(model);
+      return rank;
+    });
+    executor = *std::move(pipeline);
+    executor->SetNotify([this] {
+      std::lock_guard lock(mutex_);
+      ++ready_;
+      wake_.notify_all();
+    });
+  }
+
+  StepResult Next() {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(wake_.wait_for(lock, std::chrono::seconds(20), [&] { return ready_ > 0; }));
+    --ready_;
+    lock.unlock();
+    auto result = executor->Poll();
+    EXPECT_NE(result, nullptr);
+    return *result;
+  }
+
+  std::vector<FakeModel*> models;
+  std::unique_ptr<Pipeline> executor;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  int ready_ = 0;
+};
+
+std::vector<TokenId> Prompt(int32_t len, int32_t salt) {
+  std::vector<TokenId> ids(len);
+  for (int32_t i = 0; i < len; ++i) ids[i] = (i * 7 + salt * 13) % FakeModel::kVocabSize;
+  return ids;
+}
+
+Chunk MakeChunk(SeqId seq, const std::vector<TokenId>& prompt, int32_t pos, int32_t len) {
+  Chunk chunk;
+  chunk.seq = seq;
+  chunk.pos = pos;
+  chunk.len = len;
+  chunk.token_ids.assign(prompt.begin() + pos, prompt.begin() + pos + len);
+  for (int32_t i = 0; i * kBlockSize < pos + len; ++i) chunk.block_ids.push_back(static_cast<BlockId>(seq * 100 + (i * 5) % 64));
+  if (pos + len == static_cast<int32_t>(prompt.size())) {
+    chunk.sample.emplace();
+    chunk.sample->params.temperature = 0;
+  }
+  return chunk;
+}
+
+std::unique_ptr<Step> MakeStep(uint64_t step_id, std::vector<Chunk> chunks) {
+  auto step = std::make_unique<Step>();
+  step->step_id = step_id;
+  step->chunks = std::move(chunks);
+  return step;
+}
+
+TEST(PipelineTest, ChunksOfSeveralSequencesGiveTheRightTokensOnAnyNumberOfStages) {
+  for (int32_t num_stages : {1, 2, 4}) {
+    FakePipeline pipeline(num_stages);
+    const auto a = Prompt(20, 1), b = Prompt(9, 2);
+    pipeline.executor->Submit(MakeStep(1, {MakeChunk(1, a, 0, 7)}));
+    pipeline.executor->Submit(MakeStep(2, {MakeChunk(2, b, 0, 9), MakeChunk(1, a, 7, 1)}));
+    pipeline.executor->Submit(MakeStep(3, {MakeChunk(1, a, 8, 12)}));
+    EXPECT_TRUE(pipeline.Next().tokens.empty());
+    const StepResult second = pipeline.Next();
+    ASSERT_EQ(second.tokens.size(), 1u);
+    EXPECT_EQ(second.tokens[0].seq, 2u);
+    EXPECT_EQ(second.tokens[0].id, FakeModel::NextToken(b));
+    const StepResult third = pipeline.Next();
+    EXPECT_EQ(third.step_id, 3u);
+    ASSERT_EQ(third.tokens.size(), 1u);
+    EXPECT_EQ(third.tokens[0].id, FakeModel::NextToken(a));
+    ASSERT_EQ(third.stamps.size(), static_cast<size_t>(num_stages));
+    for (int32_t stage = 0; stage < num_stages; ++stage) {
+      EXPECT_EQ(third.stamps[stage].stage, stage);
+      EXPECT_LE(third.stamps[stage].begin_us, third.stamps[stage].end_us);
+      EXPECT_TRUE(pipeline.models[stage]->errors.empty());
+    }
+  }
+}
+
+TEST(PipelineTest, PromptLogprobsComeForEveryTargetInPieces) {
+  FakePipeline pipeline(2);
+  const auto prompt = Prompt(10, 3);
+  Chunk chunk = MakeChunk(1, prompt, 0, 10);
+  chunk.logprob_targets.assign(prompt.begin() + 1, prompt.end());
+  chunk.logprob_targets.push_back(-1);
+  chunk.num_prompt_logprobs = 1;
+  pipeline.executor->Submit(MakeStep(1, {chunk}));
+  const StepResult result = pipeline.Next();
+  ASSERT_EQ(result.prompt_logprobs.size(), 1u);
+  EXPECT_EQ(result.prompt_logprobs[0].pos, 1);
+  ASSERT_EQ(result.prompt_logprobs[0].positions.size(), 9u);
+  for (size_t i = 0; i < 9; ++i) {
+    const PositionLogprobs& position = result.prompt_logprobs[0].positions[i];
+    EXPECT_EQ(position.chosen.id, prompt[i + 1]);
+    ASSERT_EQ(position.top.size(), 1u);
+    EXPECT_EQ(position.top[0].id, FakeModel::NextToken(std::span(prompt).first(i + 1)));
+  }
+  ASSERT_EQ(result.tokens.size(), 1u);
+  EXPECT_EQ(result.tokens[0].id, FakeModel::NextToken(prompt));
+}
+
+TEST(PipelineTest, TheFirstStageRunsAheadOfASlowLastStage) {
+  FakePipeline pipeline(2, /*num_hidden_buffers=*/4);
+  std::latch release(1);
+  std::atomic<int> begun{0};
+  pipeline.models[1]->on_forward = [&](const ModelBatch&) { release.wait(); };
+  pipeline.models[0]->on_forward = [&](const ModelBatch&) { ++begun; };
+  const auto prompt = Prompt(24, 4);
+  for (int32_t i = 0; i < 6; ++i) pipeline.executor->Submit(MakeStep(i + 1, {MakeChunk(1, prompt, i * 4, 4)}));
+  while (begun < 4) std::this_thread::yield();  // the last stage has ended none
+  EXPECT_EQ(pipeline.executor->Poll(), nullptr);
+  release.count_down();
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(pipeline.Next().tokens.empty());
+  EXPECT_EQ(pipeline.Next().tokens[0].id, FakeModel::NextToken(prompt));
+}
+
+TEST(PipelineTest, CancelledChunksAreSkippedAndTheirNeighboursUnharmed) {
+  FakePipeline pipeline(2);
+  std::latch first_begun(1), release(1);
+  std::atomic<bool> armed{true};
+  pipeline.models[1]->on_forward = [&](const ModelBatch&) {
+    if (armed.exchange(false)) first_begun.count_down(), release.wait();
+  };
+  const auto a = Prompt(12, 5), b = Prompt(6, 6), c = Prompt(5, 7);
+  pipeline.executor->Submit(MakeStep(1, {MakeChunk(1, a, 0, 8)}));
+  pipeline.executor->Submit(MakeStep(2, {MakeChunk(2, b, 0, 6), MakeChunk(1, a, 8, 4), MakeChunk(3, c, 0, 5)}));
+  first_begun.wait();
+  pipeline.executor->Cancel(1);
+  release.count_down();
+  EXPECT_TRUE(pipeline.Next().skipped.empty());
+  const StepResult second = pipeline.Next();
+  EXPECT_EQ(second.skipped, std::vector<SeqId>{1});
+  ASSERT_EQ(second.tokens.size(), 2u);
+  EXPECT_EQ(second.tokens[0].id, FakeModel::NextToken(b));
+  EXPECT_EQ(second.tokens[1].id, FakeModel::NextToken(c));
+  EXPECT_TRUE(pipeline.models[1]->errors.empty());
+}
+
+TEST(PipelineTest, AStageThatCannotBeMadeIsAnErrorNamingIt) {
+  PipelineOptions options;
+  options.num_stages = 3;
+  auto pipeline = Pipeline::Create(options, [](int32_t stage) -> Result<RankRuntime> {
+    if (stage == 1) return NotFound("tensor x: missing");
+    RankRuntime rank;
+    rank.team = std::make_unique<ThreadTeam>(1);
+    rank.model = std::make_unique<FakeModel>(LayerRange{stage, stage + 1, stage == 0, stage == 2}, kBlockSize);
+    return rank;
+  });
+  ASSERT_FALSE(pipeline.ok());
+  EXPECT_EQ(pipeline.status().message(), "stage 1: tensor x: missing");
+}
+
+TEST(PipelineTest, EndsWithStepsInFlight) {
+  FakePipeline pipeline(2);
+  const auto prompt = Prompt(200, 8);
+  for (int32_t i = 0; i < 50; ++i) pipeline.executor->Submit(MakeStep(i + 1, {MakeChunk(1, prompt, i * 4, 4)}));
+}
+
+TEST(AssignCoresTest, SharesTheCoresAndHonoursTheOverride) {
+  const std::vector<int> cores = {0, 1, 2, 3, 4};
+  EXPECT_EQ(AssignCores(cores, 2, 0), (std::vector<std::vector<int>>{{0, 1, 2}, {3, 4}}));
+  EXPECT_EQ(AssignCores(cores, 2, 1), (std::vector<std::vector<int>>{{0}, {1}}));
+  EXPECT_EQ(AssignCores(cores, 2, 3), (std::vector<std::vector<int>>{{0, 1, 2}, {3, 4, 0}}));
+  EXPECT_EQ(AssignCores(std::vector<int>{4}, 3, 0), (std::vector<std::vector<int>>{{4}, {4}, {4}}));
+}
+
+}  // namespace
+}  // namespace penstock

@@ -1,0 +1,139 @@
+// One stage's work on one step:
+//
+//   packet ─▶ drop cancelled chunks ─▶ Model::Forward over hidden, in place ─▶ (last stage) logits and sampling
+//
+// Only rows whose logits are wanted reach the head: the last token of a complete prompt or of a decode, and every
+// token of a prompt whose log-probabilities were asked for, in pieces of max_logit_rows.
+//
+// SPDX-License-Identifier: Apache-2.0
+#include "pipeline/stage.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/clock.h"
+
+namespace penstock {
+
+Stage::Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options, const CancelSet& cancelled)
+    : stage_idx_(stage_idx), runtime_(std::move(runtime)), options_(options), cancelled_(cancelled) {
+  if (!model().range().has_head) return;
+  const ModelConfig& config = model().config();
+  logits_ = Buffer(sizeof(float) * options_.max_logit_rows * config.vocab_size);
+  wanted_hidden_ = Buffer(DTypeBytes(options_.dtype) * options_.max_logit_rows * config.hidden_dim);
+  for (int i = 0; i < runtime_.team->size(); ++i) samplers_.emplace_back(config.vocab_size);
+}
+
+void Stage::Execute(StagePacket& packet, int64_t recv_us) {
+  StageStamp stamp{.stage = stage_idx_, .recv_us = recv_us, .begin_us = NowUs(), .end_us = 0};
+  DropCancelled(packet);
+  if (!packet.step->chunks.empty()) {
+    const ModelBatch batch = MakeBatch(*packet.step);
+    Mat hidden(packet.hidden.data(), options_.dtype, static_cast<int64_t>(batch.token_ids.size()),
+               model().config().hidden_dim);
+    runtime_.model->Forward(batch, hidden);
+    if (model().range().has_head) Sample(*packet.step, hidden, *packet.result);
+  }
+  stamp.end_us = NowUs();
+  packet.result->stamps.push_back(stamp);
+}
+
+void Stage::DropCancelled(StagePacket& packet) {
+  std::vector<Chunk>& chunks = packet.step->chunks;
+  const bool any = std::any_of(chunks.begin(), chunks.end(), [&](const Chunk& c) { return cancelled_.Contains(c.seq); });
+  if (!any) return;
+  // Closes the gaps in the rows that an earlier stage has written.
+  const size_t row_bytes = DTypeBytes(options_.dtype) * model().config().hidden_dim;
+  std::byte* rows = packet.hidden.as<std::byte>();
+  size_t from = 0, to = 0;
+  std::vector<Chunk> kept;
+  for (Chunk& chunk : chunks) {
+    const size_t bytes = row_bytes * chunk.len;
+    if (cancelled_.Contains(chunk.seq)) {
+      packet.result->skipped.push_back(chunk.seq);
+    } else {
+      if (from != to && !model().range().has_embedding) std::memmove(rows + to, rows + from, bytes);
+      to += bytes;
+      kept.push_back(std::move(chunk));
+    }
+    from += bytes;
+  }
+  chunks = std::move(kept);
+}
+
+ModelBatch Stage::MakeBatch(const Step& step) {
+  token_ids_.clear();
+  positions_.clear();
+  spans_.clear();
+  for (const Chunk& chunk : step.chunks) {
+    CHECK_EQ(chunk.token_ids.size(), static_cast<size_t>(chunk.len));
+    spans_.push_back({.row = static_cast<int32_t>(token_ids_.size()),
+                      .len = chunk.len,
+                      .pos = chunk.pos,
+                      .block_ids = chunk.block_ids.data()});
+    token_ids_.insert(token_ids_.end(), chunk.token_ids.begin(), chunk.token_ids.end());
+    for (int32_t i = 0; i < chunk.len; ++i) positions_.push_back(chunk.pos + i);
+  }
+  CHECK_LE(token_ids_.size(), static_cast<size_t>(options_.max_batched_tokens));
+  return {token_ids_, positions_, spans_};
+}
+
+void Stage::Sample(const Step& step, ConstMat hidden, StepResult& result) {
+  size_t num_tokens = 0, num_prompts = 0;
+  for (const Chunk& chunk : step.chunks) {
+    num_tokens += chunk.sample.has_value();
+    num_prompts += !chunk.logprob_targets.empty();
+  }
+  result.tokens.resize(num_tokens);
+  result.prompt_logprobs.resize(num_prompts);  // sized first: wanted_ points into both
+  wanted_.clear();
+  auto token = result.tokens.begin();
+  auto prompt = result.prompt_logprobs.begin();
+  int64_t row = 0;
+  for (const Chunk& chunk : step.chunks) {
+    if (!chunk.logprob_targets.empty()) {
+      const auto targets = std::count_if(chunk.logprob_targets.begin(), chunk.logprob_targets.end(),
+                                         [](TokenId id) { return id >= 0; });
+      prompt->seq = chunk.seq;
+      prompt->pos = chunk.pos + 1;
+      prompt->positions.resize(targets);
+      auto position = prompt->positions.begin();
+      for (int32_t i = 0; i < chunk.len; ++i) {
+        const TokenId target = chunk.logprob_targets[i];
+        if (target >= 0) wanted_.push_back({&chunk, row + i, target, &*position++});
+      }
+      ++prompt;
+    }
+    row += chunk.len;
+    if (chunk.sample) wanted_.push_back({&chunk, row - 1, -1, nullptr, &*token++});
+  }
+  const size_t max_rows = static_cast<size_t>(options_.max_logit_rows);
+  for (size_t first = 0; first < wanted_.size(); first += max_rows) {
+    SampleRows(hidden, first, std::min(max_rows, wanted_.size() - first));
+  }
+}
+
+void Stage::SampleRows(ConstMat hidden, size_t first, size_t count) {
+  const int64_t hidden_dim = model().config().hidden_dim;
+  const int64_t vocab_size = model().config().vocab_size;
+  const int64_t num_rows = static_cast<int64_t>(count);
+  Mat rows(wanted_hidden_.data(), options_.dtype, num_rows, hidden_dim);
+  Mat logits(logits_.data(), DType::kF32, num_rows, vocab_size);
+  for (int64_t i = 0; i < num_rows; ++i) {
+    std::memcpy(rows.RowPtr(i), hidden.RowPtr(wanted_[first + i].row), hidden_dim * DTypeBytes(options_.dtype));
+  }
+  runtime_.model->Logits(rows, logits);
+  runtime_.team->ForEach(num_rows, [&](int64_t i, int thread_idx) {
+    const WantedRow& wanted = wanted_[first + i];
+    const std::span<float> row(logits.Row<float>(i), vocab_size);
+    Sampler& sampler = samplers_[thread_idx];
+    if (wanted.target >= 0) {
+      *wanted.logprobs = sampler.Logprobs(row, wanted.target, wanted.chunk->num_prompt_logprobs);
+    } else {
+      *wanted.token = sampler.Sample(wanted.chunk->seq, *wanted.chunk->sample, row);
+    }
+  });
+}
+
+}  // namespace penstock

@@ -1,0 +1,406 @@
+// Next() makes a plan and commits it. Planning changes nothing but who holds which blocks (a sequence may be admitted,
+// grow or be preempted); what is in the step is settled in Commit() alone.
+//
+// Order within a step: the sequences in decode whose last token is known, then chunks of running prompts, then prompts
+// of waiting sequences, each in the order of service, until the budget is used up.
+//
+// SPDX-License-Identifier: Apache-2.0
+#include "sched/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/checked_math.h"
+
+namespace penstock {
+
+class Scheduler::StepPlan {
+ public:
+  struct Pick {
+    Sequence* seq;
+    int32_t len;
+  };
+
+  explicit StepPlan(int32_t budget_tokens) : budget_tokens_(budget_tokens) {}
+
+  void Add(Sequence& seq, int32_t pos, int32_t len) {
+    CHECK(len > 0 && len <= budget_tokens_) << len << " tokens, " << budget_tokens_ << " left";
+    budget_tokens_ -= len;
+    picks_.push_back({&seq, len});
+    shapes_.push_back({pos, len});
+  }
+
+  int32_t budget_tokens() const { return budget_tokens_; }
+  const std::vector<Pick>& picks() const { return picks_; }
+  const std::vector<ChunkShape>& shapes() const { return shapes_; }
+
+ private:
+  int32_t budget_tokens_;
+  std::vector<Pick> picks_;
+  std::vector<ChunkShape> shapes_;
+};
+
+int32_t SchedulerConfig::max_seq_len() const {
+  return static_cast<int32_t>(
+      std::min<int64_t>(max_model_len, static_cast<int64_t>(num_blocks) * static_cast<int64_t>(block_size)));
+}
+
+Status SchedulerConfig::Validate() const {
+  const std::pair<const char*, int32_t> positive[] = {
+      {"max_num_batched_tokens", max_num_batched_tokens}, {"max_num_seqs", max_num_seqs}, {"block_size", block_size},
+      {"num_blocks", num_blocks}, {"max_model_len", max_model_len}, {"num_stages", num_stages}};
+  for (const auto& [name, value] : positive) {
+    if (value < 1) return InvalidArgument("{} is {}, expected at least 1", name, value);
+  }
+  if (max_steps_in_flight < 0) return InvalidArgument("max_steps_in_flight is {}", max_steps_in_flight);
+  if (long_prefill_token_threshold < 0) {
+    return InvalidArgument("long_prefill_token_threshold is {}", long_prefill_token_threshold);
+  }
+  if (max_num_batched_tokens < max_num_seqs) {
+    return InvalidArgument("max_num_batched_tokens ({}) must be at least max_num_seqs ({})", max_num_batched_tokens,
+                           max_num_seqs);
+  }
+  return OkStatus();
+}
+
+namespace {
+
+SchedulerConfig WithDefaults(SchedulerConfig config) {
+  const Status status = config.Validate();
+  CHECK(status.ok()) << status.message();
+  if (config.max_steps_in_flight == 0) config.max_steps_in_flight = config.num_stages + 1;
+  return config;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const SchedulerConfig& config, ChunkPlanner& planner)
+    : config_(WithDefaults(config)),
+      planner_(planner),
+      pool_(config.num_blocks),
+      cache_(pool_, config.prefix_hash_key, config.block_size, config.enable_prefix_caching) {}
+
+Status Scheduler::CheckPromptLength(int64_t prompt_len) const {
+  if (prompt_len < 1) return InvalidArgument("the prompt is empty");
+  if (prompt_len < config_.max_seq_len()) return OkStatus();
+  if (prompt_len >= config_.max_model_len) {
+    return InvalidArgument(
+        "This model's maximum context length is {} tokens. However, your prompt contains {} input tokens, which leaves "
+        "no room for output tokens.",
+        config_.max_model_len, prompt_len);
+  }
+  return InvalidArgument(
+      "The prompt contains {} input tokens and can never run: the KV cache holds {} tokens ({} blocks of {}), and at "
+      "least one output token is needed.",
+      prompt_len, config_.max_seq_len(), config_.num_blocks, config_.block_size);
+}
+
+void Scheduler::Add(SequenceSpec spec) {
+  const auto prompt_len = static_cast<int64_t>(spec.prompt_ids.size());
+  const Status status = CheckPromptLength(prompt_len);
+  CHECK(status.ok()) << status.message();
+  CHECK_GE(spec.params.max_tokens, 1);
+  if (config_.policy == SchedulingPolicy::kFcfs) spec.priority = 0;
+  const auto max_len =
+      static_cast<int32_t>(std::min<int64_t>(prompt_len + spec.params.max_tokens, config_.max_seq_len()));
+
+  auto seq = std::make_unique<Sequence>(std::move(spec), next_arrival_++, max_len);
+  waiting_.insert(seq.get());
+  const SeqId id = seq->id;
+  CHECK(sequences_.try_emplace(id, std::move(seq)).second) << "sequence " << id;
+}
+
+const Sequence* Scheduler::Find(SeqId id) const {
+  const auto it = sequences_.find(id);
+  return it == sequences_.end() || it->second->state == SequenceState::kEnded ? nullptr : it->second.get();
+}
+
+SchedulerStats Scheduler::stats() const {
+  SchedulerStats stats = counters_;
+  stats.num_running = static_cast<int32_t>(running_.size());
+  stats.num_waiting = static_cast<int32_t>(waiting_.size()) + num_draining_preempted_;
+  stats.num_held_blocks = pool_.num_held();
+  stats.steps_in_flight = steps_in_flight();
+  for (const auto& [id, seq] : sequences_) {
+    if (seq->state == SequenceState::kEnded) continue;
+    stats.waiting_prompt_tokens += std::max(0, seq->prompt_len - seq->num_computed);
+    if (seq->state == SequenceState::kWaiting && cache_.IsDeferred(*seq)) ++stats.num_deferred;
+  }
+  return stats;
+}
+
+// ---- Next ----------------------------------------------------------------------------------------------------------
+
+std::unique_ptr<Step> Scheduler::Next() {
+  if (steps_in_flight() >= config_.max_steps_in_flight) return nullptr;
+  // One more step than stages keeps stage 0 busy while a result is on its way. Of decode steps it would only make
+  // smaller ones.
+  if (steps_in_flight() >= config_.num_stages && !HasPrefillWork()) return nullptr;
+
+  StepPlan plan(config_.max_num_batched_tokens);
+  PlanDecodes(plan);
+  const size_t num_decodes = plan.picks().size();
+  PlanPrefills(plan);
+  PlanAdmissions(plan);
+  const bool only_decodes = plan.picks().size() == num_decodes;
+  if (only_decodes && (num_decodes == 0 || steps_in_flight() >= config_.num_stages)) return nullptr;
+  return Commit(plan);
+}
+
+bool Scheduler::HasPrefillWork() const {
+  return !waiting_.empty() ||
+         std::any_of(running_.begin(), running_.end(), [](const Sequence* seq) { return seq->in_prefill(); });
+}
+
+int32_t Scheduler::DecodesPerStep() const {
+  const auto num_decoding = static_cast<int32_t>(
+      std::count_if(running_.begin(), running_.end(), [](const Sequence* seq) { return !seq->in_prefill(); }));
+  return CeilDiv(num_decoding, config_.num_stages);
+}
+
+void Scheduler::PlanDecodes(StepPlan& plan) {
+  std::vector<Sequence*> ready;
+  std::copy_if(running_.begin(), running_.end(), std::back_inserter(ready),
+               [](const Sequence* seq) { return seq->ready_to_decode(); });
+  const int32_t num_tokens = std::min(DecodesPerStep(), plan.budget_tokens());
+  for (Sequence* seq : ready) {
+    if (static_cast<int32_t>(plan.picks().size()) == num_tokens) return;
+    // Growing may preempt: always a later one in this order, so never one that is in the plan.
+    if (seq->state == SequenceState::kRunning && Grow(*seq)) plan.Add(*seq, seq->num_scheduled, 1);
+  }
+}
+
+void Scheduler::PlanPrefills(StepPlan& plan) {
+  for (Sequence* seq : running_) {
+    if (plan.budget_tokens() == 0) return;
+    if (!seq->in_prefill()) continue;
+    const int32_t len = PlanChunk(*seq, seq->num_scheduled, plan);
+    if (len > 0) plan.Add(*seq, seq->num_scheduled, len);
+  }
+}
+
+void Scheduler::PlanAdmissions(StepPlan& plan) {
+  // A preempted sequence whose blocks are still in use comes before all that arrived after it.
+  if (num_draining_preempted_ > 0) return;
+  for (auto it = waiting_.begin(); it != waiting_.end();) {
+    if (plan.budget_tokens() == 0 || static_cast<int32_t>(running_.size()) >= config_.max_num_seqs) return;
+    Sequence& seq = **it++;
+    if (TryAdmit(seq, plan) == Admission::kRefused) return;
+  }
+}
+
+int32_t Scheduler::PlanChunk(const Sequence& seq, int32_t pos, const StepPlan& plan) {
+  ChunkQuery query;
+  query.seq = seq.id;
+  query.pos = pos;
+  query.remaining = seq.num_tokens() - pos;
+  query.max_len = std::min(query.remaining, plan.budget_tokens());
+  if (config_.long_prefill_token_threshold > 0) {
+    query.max_len = std::min(query.max_len, config_.long_prefill_token_threshold);
+  }
+  query.step_chunks = plan.shapes();
+  query.steps_in_flight = steps_in_flight();
+  for (const Sequence* other : running_) {
+    if (!other->in_prefill()) continue;
+    ++query.num_prefilling;
+    query.backlog_tokens += other->num_unscheduled();
+  }
+  query.num_waiting = static_cast<int32_t>(waiting_.size());
+  for (const Sequence* other : waiting_) query.backlog_tokens += other->num_tokens();
+
+  const int32_t len = planner_.NextChunk(query);
+  CHECK(len >= 0 && len <= query.max_len) << "chunk of " << len << ", at most " << query.max_len;
+  const bool must_go_on = plan.picks().empty() && steps_in_flight() == 0;
+  return must_go_on ? std::max(len, 1) : len;
+}
+
+Scheduler::Admission Scheduler::TryAdmit(Sequence& seq, StepPlan& plan) {
+  if (cache_.IsDeferred(seq)) return Admission::kDeferred;
+  std::vector<BlockId> cached = cache_.Lookup(seq);
+  const auto num_cached = static_cast<int32_t>(cached.size());
+  if (cache_.ShouldDefer(seq, num_cached)) return Admission::kDeferred;
+
+  const auto num_revived = static_cast<int32_t>(
+      std::count_if(cached.begin(), cached.end(), [&](BlockId block) { return pool_.num_holders(block) == 0; }));
+  const int32_t num_needed = CeilDiv(seq.num_tokens(), config_.block_size) - num_cached + num_revived;
+  if (num_needed + NumGrowingSequences() > pool_.num_allocatable()) return Admission::kRefused;
+
+  const int32_t pos = num_cached * config_.block_size;
+  const int32_t len = PlanChunk(seq, pos, plan);
+  if (len == 0) return Admission::kRefused;
+  BeginRunning(seq, std::move(cached));
+  plan.Add(seq, pos, len);
+  return Admission::kAdmitted;
+}
+
+// Each of these will soon need a block; admitting a sequence into the last ones would only preempt it again.
+int32_t Scheduler::NumGrowingSequences() const {
+  return static_cast<int32_t>(std::count_if(running_.begin(), running_.end(), [&](const Sequence* seq) {
+    // The last token of a sequence is never computed, so it needs no room.
+    return CeilDiv(seq->max_len - 1, config_.block_size) > static_cast<int32_t>(seq->blocks.size());
+  }));
+}
+
+void Scheduler::BeginRunning(Sequence& seq, std::vector<BlockId> cached_blocks) {
+  const auto num_cached = static_cast<int32_t>(cached_blocks.size());
+  const int32_t num_cached_tokens = num_cached * config_.block_size;
+  for (BlockId block : cached_blocks) pool_.Hold(block);
+  const std::vector<BlockId> fresh = pool_.Allocate(CeilDiv(seq.num_tokens(), config_.block_size) - num_cached);
+  seq.blocks = std::move(cached_blocks);
+  seq.blocks.insert(seq.blocks.end(), fresh.begin(), fresh.end());
+
+  seq.prefill_len = seq.num_tokens();
+  seq.num_scheduled = seq.num_computed = num_cached_tokens;
+  if (seq.num_preemptions == 0 && cache_.Serves(seq)) {
+    seq.num_cached_tokens = num_cached_tokens;
+    counters_.prefix_cache_queries += seq.num_tokens();
+    counters_.prefix_cache_hits += num_cached_tokens;
+  }
+  cache_.Announce(seq, num_cached);
+  seq.state = SequenceState::kRunning;
+  waiting_.erase(&seq);
+  running_.insert(&seq);
+}
+
+std::unique_ptr<Step> Scheduler::Commit(const StepPlan& plan) {
+  auto step = std::make_unique<Step>();
+  step->step_id = next_step_id_++;
+  StepInFlight& in_flight = in_flight_.emplace_back(StepInFlight{step->step_id, {}});
+  for (const auto& [seq, len] : plan.picks()) {
+    const Chunk& chunk = step->chunks.emplace_back(seq->MakeChunk(len, config_.block_size));
+    in_flight.chunks.push_back({.seq = seq, .end = chunk.pos + len, .samples = chunk.sample.has_value()});
+    seq->num_scheduled += len;
+    ++seq->num_steps_in_flight;
+  }
+  return step;
+}
+
+// ---- Blocks --------------------------------------------------------------------------------------------------------
+
+bool Scheduler::Grow(Sequence& seq) {
+  const int32_t num_blocks = CeilDiv(seq.num_scheduled + 1, config_.block_size);
+  if (num_blocks <= static_cast<int32_t>(seq.blocks.size())) return true;
+  while (pool_.num_allocatable() == 0) {
+    if (num_draining_ > 0) return false;  // blocks will come back
+    Sequence& last = **running_.rbegin();
+    CHECK(&last != &seq || running_.size() > 1) << "sequence " << seq.id << " alone does not fit";
+    Preempt(last);
+    if (&last == &seq) return false;
+  }
+  seq.blocks.push_back(pool_.Allocate(1)[0]);
+  return true;
+}
+
+void Scheduler::Preempt(Sequence& seq) {
+  ++seq.num_preemptions;
+  ++counters_.preemptions;
+  LeaveRunning(seq, SequenceState::kPreempted);
+  SettleIfDrained(seq);
+}
+
+bool Scheduler::End(SeqId id) {
+  const auto it = sequences_.find(id);
+  if (it == sequences_.end() || it->second->state == SequenceState::kEnded) return false;
+  Sequence& seq = *it->second;
+  if (seq.state == SequenceState::kWaiting) {
+    waiting_.erase(&seq);
+    sequences_.erase(it);
+    return false;
+  }
+  const bool in_flight = seq.num_steps_in_flight > 0;
+  Leave(seq);
+  SettleIfDrained(seq);
+  return in_flight;
+}
+
+void Scheduler::Leave(Sequence& seq) {
+  if (seq.state == SequenceState::kRunning) {
+    LeaveRunning(seq, SequenceState::kEnded);
+  } else {
+    CHECK(seq.state == SequenceState::kPreempted);
+    --num_draining_preempted_;
+    seq.state = SequenceState::kEnded;
+  }
+}
+
+void Scheduler::LeaveRunning(Sequence& seq, SequenceState state) {
+  running_.erase(&seq);
+  cache_.Withdraw(seq);
+  seq.state = state;
+  ++num_draining_;
+  if (state == SequenceState::kPreempted) ++num_draining_preempted_;
+}
+
+void Scheduler::SettleIfDrained(Sequence& seq) {
+  if (seq.state == SequenceState::kRunning || seq.num_steps_in_flight > 0) return;
+  for (auto it = seq.blocks.rbegin(); it != seq.blocks.rend(); ++it) pool_.Release(*it);
+  seq.blocks.clear();
+  seq.num_scheduled = seq.num_computed = 0;
+  --num_draining_;
+  if (seq.state == SequenceState::kEnded) {
+    sequences_.erase(seq.id);
+    return;
+  }
+  --num_draining_preempted_;
+  seq.state = SequenceState::kWaiting;
+  waiting_.insert(&seq);
+}
+
+// ---- Results -------------------------------------------------------------------------------------------------------
+
+std::vector<SequenceUpdate> Scheduler::OnResult(StepResult result) {
+  CHECK(!in_flight_.empty()) << "result of step " << result.step_id << ", none in flight";
+  const StepInFlight step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  CHECK_EQ(step.step_id, result.step_id);
+
+  std::vector<SequenceUpdate> updates;
+  for (const ChunkInFlight& chunk : step.chunks) {
+    Sequence& seq = *chunk.seq;
+    --seq.num_steps_in_flight;
+    if (seq.state != SequenceState::kEnded) {
+      SequenceUpdate update = ApplyChunk(chunk, result);
+      // Chunks in flight after this one have computed on what this one has not written.
+      if (!update.error.ok()) Leave(seq);
+      if (update.token || update.prompt_logprobs || !update.error.ok()) updates.push_back(std::move(update));
+    }
+    SettleIfDrained(seq);
+  }
+  return updates;
+}
+
+SequenceUpdate Scheduler::ApplyChunk(const ChunkInFlight& chunk, StepResult& result) {
+  Sequence& seq = *chunk.seq;
+  SequenceUpdate update;
+  update.seq = seq.id;
+  const auto token = std::find_if(result.tokens.begin(), result.tokens.end(),
+                                  [&](const SampledToken& sampled) { return sampled.seq == seq.id; });
+  update.error = ChunkError(chunk, result, token == result.tokens.end() ? nullptr : &*token);
+  if (!update.error.ok()) return update;
+
+  seq.num_computed = chunk.end;
+  cache_.Offer(seq);
+  if (chunk.samples) {
+    seq.tokens.push_back(token->id);
+    update.token = std::move(*token);
+  }
+  const auto logprobs = std::find_if(result.prompt_logprobs.begin(), result.prompt_logprobs.end(),
+                                     [&](const PromptLogprobs& entry) { return entry.seq == seq.id; });
+  if (logprobs != result.prompt_logprobs.end()) update.prompt_logprobs = std::move(*logprobs);
+  return update;
+}
+
+Status Scheduler::ChunkError(const ChunkInFlight& chunk, const StepResult& result, const SampledToken* token) const {
+  const SeqId id = chunk.seq->id;
+  if (!result.status.ok()) return result.status.WithContext(fmt::format("step {}", result.step_id));
+  if (std::find(result.skipped.begin(), result.skipped.end(), id) != result.skipped.end()) {
+    return Internal("step {}: sequence {} was skipped without having been cancelled", result.step_id, id);
+  }
+  if (chunk.samples && token == nullptr) {
+    return Internal("step {}: no token came back for sequence {}", result.step_id, id);
+  }
+  return OkStatus();
+}
+
+}  // namespace penstock
