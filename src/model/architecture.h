@@ -21,7 +21,8 @@ namespace penstock {
 struct Architecture {
   std::string_view name;  // as config.json's "architectures" says it
 
-  // Fields that only this family has, and its restrictions; the common ones are read already. Errors stay in `json`.
+  // Fields that only this family has, and its restrictions; the common ones are read already. Errors stay in
+  // `json`.
   void (*read_config)(ConfigReader& json, ModelConfig& config);
 
   // Declares the tensors of one layer.

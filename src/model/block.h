@@ -27,7 +27,9 @@ struct LayerStep {
 };
 
 // A bias, which may be absent, as Linear() takes it.
-inline const float* DataOrNull(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
+inline const float* DataOrNull(const std::vector<float>& values) {
+  return values.empty() ? nullptr : values.data();
+}
 
 class Block {
  public:

@@ -97,7 +97,8 @@ void ConfigReader::Only(const std::string& key, const Json& supported) {
 
 void ConfigReader::Unsupported(const std::string& key, std::string_view why) {
   const Json* value = Find(key);
-  Fail(Unimplemented("{} = {} is not supported: {}", key, value == nullptr ? "(absent)" : Shown(*value), why));
+  Fail(
+      Unimplemented("{} = {} is not supported: {}", key, value == nullptr ? "(absent)" : Shown(*value), why));
 }
 
 }  // namespace penstock

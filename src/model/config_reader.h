@@ -1,6 +1,7 @@
 // ConfigReader: typed fields of a JSON object, with errors that name the field and its value.
 //
-// The first error is kept and the rest of the reading goes on with defaults: read everything, then ask status().
+// The first error is kept and the rest of the reading goes on with defaults: read everything, then ask
+// status().
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

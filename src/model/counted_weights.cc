@@ -27,14 +27,18 @@ std::unique_ptr<PackedMat> CountedWeights::Matrix(Names names) {
 }
 
 std::vector<float> CountedWeights::Vector(Names names) {
-  for (const std::string& name : names) held_bytes_ += static_cast<size_t>(Spec(name).shape[0]) * sizeof(float);
+  for (const std::string& name : names) {
+    held_bytes_ += static_cast<size_t>(Spec(name).shape[0]) * sizeof(float);
+  }
   return {};
 }
 
 std::unique_ptr<PackedKvB> CountedWeights::KvB(const std::string&, const MlaShape& shape) {
   const int64_t rank = shape.kv_lora_rank;
-  held_bytes_ += PackedBytes(int64_t{shape.num_heads} * (shape.nope_dim + shape.v_dim), rank, dtype_);  // expanded
-  held_bytes_ += shape.num_heads * (PackedBytes(rank, shape.nope_dim, dtype_) + PackedBytes(shape.v_dim, rank, dtype_));
+  held_bytes_ +=
+      PackedBytes(int64_t{shape.num_heads} * (shape.nope_dim + shape.v_dim), rank, dtype_);  // expanded
+  held_bytes_ +=
+      shape.num_heads * (PackedBytes(rank, shape.nope_dim, dtype_) + PackedBytes(shape.v_dim, rank, dtype_));
   return nullptr;
 }
 

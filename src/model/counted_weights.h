@@ -1,4 +1,5 @@
-// CountedWeights: no weights at all, only the memory that they would take: for estimates before anything is loaded.
+// CountedWeights: no weights at all, only the memory that they would take: for estimates before anything is
+// loaded.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

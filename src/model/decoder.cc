@@ -1,4 +1,5 @@
-// The residual stream is `hidden` itself: each half of a layer norms it into the workspace and adds its share to it.
+// The residual stream is `hidden` itself: each half of a layer norms it into the workspace and adds its share
+// to it.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "model/decoder.h"
@@ -12,7 +13,7 @@
 namespace penstock {
 namespace {
 
-constexpr size_t kKernelBaseBytes = size_t{16} << 20;  // scratch of the kernels that does not grow with the step
+constexpr size_t kKernelBaseBytes = size_t{64} << 20;  // scratch of the kernels' threads
 
 // The largest layer's, with the normed hidden states beside it; or those of the rows of Logits().
 size_t WorkspaceBytes(const ModelConfig& config, const ModelOptions& options,
@@ -22,7 +23,8 @@ size_t WorkspaceBytes(const ModelConfig& config, const ModelOptions& options,
     largest = std::max({largest, layer.attention->WorkspaceBytes(options.max_batched_tokens, options.dtype),
                         layer.mlp->WorkspaceBytes(options.max_batched_tokens, options.dtype)});
   }
-  const size_t in_layers = largest + Workspace::BytesFor(options.max_batched_tokens, config.hidden_dim, options.dtype);
+  const size_t in_layers =
+      largest + Workspace::BytesFor(options.max_batched_tokens, config.hidden_dim, options.dtype);
   return std::max(in_layers, Workspace::BytesFor(options.max_logit_rows, config.hidden_dim, options.dtype));
 }
 
@@ -37,9 +39,11 @@ size_t KernelScratchBytes(const ModelOptions& options, const std::vector<Decoder
 
 }  // namespace
 
-DecoderWeights MakeDecoderWeights(const Architecture& architecture, const ModelConfig& config, const LayerRange& range,
-                                  const std::string& head_name, WeightSource& weights) {
-  CHECK(0 <= range.first_layer && range.first_layer <= range.last_layer && range.last_layer <= config.num_layers);
+DecoderWeights MakeDecoderWeights(const Architecture& architecture, const ModelConfig& config,
+                                  const LayerRange& range, const std::string& head_name,
+                                  WeightSource& weights) {
+  CHECK(0 <= range.first_layer && range.first_layer <= range.last_layer &&
+        range.last_layer <= config.num_layers);
   DecoderWeights made;
   if (range.has_embedding) made.embedding = weights.Table("model.embed_tokens.weight");
   for (int32_t layer = range.first_layer; layer < range.last_layer && weights.status().ok(); ++layer) {
@@ -55,8 +59,8 @@ DecoderWeights MakeDecoderWeights(const Architecture& architecture, const ModelC
   return made;
 }
 
-ModelMemory MeasureMemory(const ModelConfig& config, const ModelOptions& options, const DecoderWeights& weights,
-                          const Kernels& kernels) {
+ModelMemory MeasureMemory(const ModelConfig& config, const ModelOptions& options,
+                          const DecoderWeights& weights, const Kernels& kernels) {
   ModelMemory memory;
   memory.weight_bytes = weights.bytes + RopeTableBytes(RotatedDim(config), options.max_model_len);
   for (const DecoderLayer& layer : weights.layers) {

@@ -24,14 +24,15 @@ struct DecoderWeights {
   size_t bytes = 0;  // memory held
 };
 
-// Makes the layers of `range` and what else it has. `head_name` is the head's tensor: the embedding's where they are
-// tied. Failures stay in weights.status().
-DecoderWeights MakeDecoderWeights(const Architecture& architecture, const ModelConfig& config, const LayerRange& range,
-                                  const std::string& head_name, WeightSource& weights);
+// Makes the layers of `range` and what else it has. `head_name` is the head's tensor: the embedding's where
+// they are tied. Failures stay in weights.status().
+DecoderWeights MakeDecoderWeights(const Architecture& architecture, const ModelConfig& config,
+                                  const LayerRange& range, const std::string& head_name,
+                                  WeightSource& weights);
 
 // What a rank with these weights (made by CountedWeights, or really there) takes.
-ModelMemory MeasureMemory(const ModelConfig& config, const ModelOptions& options, const DecoderWeights& weights,
-                          const Kernels& kernels);
+ModelMemory MeasureMemory(const ModelConfig& config, const ModelOptions& options,
+                          const DecoderWeights& weights, const Kernels& kernels);
 
 class DecoderModel : public Model {
  public:

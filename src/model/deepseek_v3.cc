@@ -1,5 +1,5 @@
-// DeepSeek-V3 and R1: latent attention; after the first layers, a mixture of experts chosen by sigmoid within groups,
-// beside experts that every token visits. https://arxiv.org/abs/2412.19437
+// DeepSeek-V3 and R1: latent attention; after the first layers, a mixture of experts chosen by sigmoid within
+// groups, beside experts that every token visits. https://arxiv.org/abs/2412.19437
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "model/architecture.h"
@@ -50,15 +50,21 @@ void ReadConfig(ConfigReader& json, ModelConfig& config) {
 void DeclareLayer(const ModelConfig& config, int32_t layer, TensorTable& table) {
   DeclareNorms(config, layer, table);
   MlaAttention::Declare(config, AttentionOptions(config), layer, table);
-  if (layer >= config.first_dense_layers) MoeMlp::Declare(config, kMoeOptions, layer, table);
-  else DenseMlp::Declare("mlp.", config.hidden_dim, config.intermediate_dim, layer, table);
+  if (layer >= config.first_dense_layers) {
+    MoeMlp::Declare(config, kMoeOptions, layer, table);
+  } else {
+    DenseMlp::Declare("mlp.", config.hidden_dim, config.intermediate_dim, layer, table);
+  }
 }
 
 DecoderLayer MakeLayer(const ModelConfig& config, int32_t layer_idx, WeightSource& weights) {
   DecoderLayer layer = MakeNorms(weights);
   layer.attention = std::make_unique<MlaAttention>(config, AttentionOptions(config), weights);
-  if (layer_idx >= config.first_dense_layers) layer.mlp = std::make_unique<MoeMlp>(config, kMoeOptions, weights);
-  else layer.mlp = std::make_unique<DenseMlp>("mlp.", config.intermediate_dim, weights);
+  if (layer_idx >= config.first_dense_layers) {
+    layer.mlp = std::make_unique<MoeMlp>(config, kMoeOptions, weights);
+  } else {
+    layer.mlp = std::make_unique<DenseMlp>("mlp.", config.intermediate_dim, weights);
+  }
   return layer;
 }
 

@@ -11,7 +11,8 @@
 
 namespace penstock {
 
-void GqaAttention::Declare(const ModelConfig& config, const Options& options, int32_t layer, TensorTable& table) {
+void GqaAttention::Declare(const ModelConfig& config, const Options& options, int32_t layer,
+                           TensorTable& table) {
   const int64_t hidden = config.hidden_dim;
   const int64_t head = config.head_dim;
   const int64_t q = config.num_heads * head;

@@ -1,5 +1,5 @@
-// Chunking invariance: however a sequence is cut into chunks, the layers into stages, and whatever shares its steps,
-// the logits are the same. And the tolerance is tight enough to catch one wrong position or block.
+// Chunking invariance: however a sequence is cut into chunks, the layers into stages, and whatever shares its
+// steps, the logits are the same. And the tolerance is tight enough to catch one wrong position or block.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
@@ -18,7 +18,7 @@ using testing::StagedModel;
 using testing::TempDir;
 using testing::TestSequence;
 
-constexpr int32_t kNumTokens = 70;  // four blocks and a bit
+constexpr int32_t kNumTokens = 70;   // four blocks and a bit
 constexpr float kTolerance = 1e-4f;  // fp32; the logits' standard deviation is near 1
 
 const ModelOptions kOptions = {.dtype = DType::kF32,
@@ -51,7 +51,7 @@ class InvarianceTest : public ::testing::TestWithParam<Case> {
   InvarianceTest() : config_(testing::WriteTinyModel(dir_, testing::TinyConfig(GetParam().family))) {}
 
   StagedModel Make(int num_stages = 1) {
-    return StagedModel(dir_.path(), config_, num_stages, kOptions, *kernels_);
+    return StagedModel(dir_.path(), config_, num_stages, kOptions, *kernels_.kernels);
   }
 
   std::vector<std::vector<float>> Whole() {
@@ -62,7 +62,7 @@ class InvarianceTest : public ::testing::TestWithParam<Case> {
 
   TempDir dir_;
   const ModelConfig config_;
-  std::unique_ptr<Kernels> kernels_ = testing::MakeKernels(GetParam().kernels);
+  testing::TestKernels kernels_{GetParam().kernels};
 };
 
 TEST_P(InvarianceTest, AnySplitIntoChunksAndStages) {
@@ -78,7 +78,8 @@ TEST_P(InvarianceTest, AnySplitIntoChunksAndStages) {
     for (const auto& [name, lens] : splits) {
       StagedModel model = Make(num_stages);
       TestSequence sequence = model.NewSequence(Tokens(kNumTokens));
-      EXPECT_LE(MaxDifference(model.RunChunks(sequence, lens), expected), kTolerance) << name << ", " << num_stages;
+      EXPECT_LE(MaxDifference(model.RunChunks(sequence, lens), expected), kTolerance)
+          << name << ", " << num_stages;
     }
   }
 }

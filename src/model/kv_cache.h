@@ -1,4 +1,5 @@
-// KvCache: the bytes of a rank's KV blocks, one run of blocks per layer. Who owns which block is not known here.
+// KvCache: the bytes of a rank's KV blocks, one run of blocks per layer. Who owns which block is not known
+// here.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

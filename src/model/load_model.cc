@@ -1,4 +1,5 @@
-// A model is made twice over by the same code: with CountedWeights for the estimate, with LoadedWeights for use.
+// A model is made twice over by the same code: with CountedWeights for the estimate, with LoadedWeights for
+// use.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
@@ -22,7 +23,9 @@ constexpr size_t kShownNames = 5;
 
 Result<const Architecture*> ArchitectureOf(const ModelConfig& config) {
   const Architecture* architecture = FindArchitecture(config.architecture);
-  if (architecture == nullptr) return Unimplemented("architecture \"{}\" is not supported", config.architecture);
+  if (architecture == nullptr) {
+    return Unimplemented("architecture \"{}\" is not supported", config.architecture);
+  }
   return architecture;
 }
 
@@ -40,7 +43,9 @@ int32_t LayerOf(const std::string& name) {
   if (!name.starts_with(kPrefix)) return -1;
   int64_t layer = 0;
   size_t i = kPrefix.size();
-  for (; i < name.size() && name[i] >= '0' && name[i] <= '9' && layer < 1'000'000; ++i) layer = layer * 10 + name[i] - '0';
+  for (; i < name.size() && name[i] >= '0' && name[i] <= '9' && layer < 1'000'000; ++i) {
+    layer = layer * 10 + name[i] - '0';
+  }
   return i > kPrefix.size() && i < name.size() && name[i] == '.' ? static_cast<int32_t>(layer) : -1;
 }
 
@@ -53,11 +58,15 @@ void LogUnused(const Checkpoint& checkpoint, const TensorTable& table, const Mod
     const bool is_scale = name.ends_with(kScaleSuffix);
     if (table.Has(is_scale ? name.substr(0, name.size() - kScaleSuffix.size()) : name)) continue;
     if (name.ends_with(".rotary_emb.inv_freq")) continue;  // old Llama files: made from the config
-    if (LayerOf(name) >= config.num_layers) ++num_later;
-    else unknown.push_back(name);
+    if (LayerOf(name) >= config.num_layers) {
+      ++num_later;
+    } else {
+      unknown.push_back(name);
+    }
   }
   if (num_later > 0) {
-    LogInfo("{} tensors of layers from {} on (multi-token prediction) are not loaded", num_later, config.num_layers);
+    LogInfo("{} tensors of layers from {} on (multi-token prediction) are not loaded", num_later,
+            config.num_layers);
   }
   if (unknown.empty()) return;
   const size_t num_shown = std::min(unknown.size(), kShownNames);
@@ -101,8 +110,8 @@ Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRa
 }
 
 Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,
-                                         const LayerRange& range, const ModelOptions& options, Kernels& kernels,
-                                         const LoadProgress& progress) {
+                                         const LayerRange& range, const ModelOptions& options,
+                                         Kernels& kernels, const LoadProgress& progress) {
   CheckOptions(options);
   ASSIGN_OR_RETURN(const Architecture* architecture, ArchitectureOf(config));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));

@@ -60,8 +60,8 @@ TEST_F(LoadModelTest, EveryTensorThatIsMissingIsNamed) {
     for (const TensorSpec& missing : table.specs()) {
       if (missing.layer > 1 || (missing.name == "lm_head.weight" && config.tie_word_embeddings)) continue;
       SCOPED_TRACE(missing.name);
-      const auto tensors =
-          testing::RandomTensors(config, false, [&](const TensorSpec& spec) { return spec.name != missing.name; });
+      const auto tensors = testing::RandomTensors(
+          config, false, [&](const TensorSpec& spec) { return spec.name != missing.name; });
       ExpectError(config, tensors, StatusCode::kNotFound, "tensor " + missing.name + " is missing");
     }
   }
@@ -70,7 +70,8 @@ TEST_F(LoadModelTest, EveryTensorThatIsMissingIsNamed) {
 TEST_F(LoadModelTest, AWrongShapeIsNamedWithBothShapes) {
   const ModelConfig config = WriteConfig(testing::TinyConfig("qwen3"));
   const std::string name = "model.layers.2.self_attn.k_proj.weight";
-  auto tensors = testing::RandomTensors(config, false, [&](const TensorSpec& spec) { return spec.name != name; });
+  auto tensors =
+      testing::RandomTensors(config, false, [&](const TensorSpec& spec) { return spec.name != name; });
   tensors.AddF32(name, {64, 32}, std::vector<float>(64 * 32));
   ExpectError(config, tensors, StatusCode::kInvalidArgument,
               "model.safetensors: tensor " + name + ": shape [64,32], expected [64,64]");
@@ -79,15 +80,16 @@ TEST_F(LoadModelTest, AWrongShapeIsNamedWithBothShapes) {
 TEST_F(LoadModelTest, AWrongTypeIsNamed) {
   const ModelConfig config = WriteConfig(testing::TinyConfig("qwen3"));
   const std::string name = "model.layers.1.mlp.up_proj.weight";
-  auto tensors = testing::RandomTensors(config, false, [&](const TensorSpec& spec) { return spec.name != name; });
+  auto tensors =
+      testing::RandomTensors(config, false, [&](const TensorSpec& spec) { return spec.name != name; });
   tensors.Add(name, "I8", {96, 64}, std::string(96 * 64, '\x01'));
   ExpectError(config, tensors, StatusCode::kUnimplemented, "tensor " + name + ": dtype I8");
 }
 
 TEST_F(LoadModelTest, AStageReadsOnlyItsOwnTensors) {
   const ModelConfig config = WriteConfig(testing::TinyConfig("deepseek_v3"));
-  const auto tensors =
-      testing::RandomTensors(config, false, [](const TensorSpec& spec) { return spec.layer == 1 || spec.layer == 2; });
+  const auto tensors = testing::RandomTensors(
+      config, false, [](const TensorSpec& spec) { return spec.layer == 1 || spec.layer == 2; });
   dir_.Write("model.safetensors", tensors.Text());
   const LayerRange middle{1, 3, false, false};
   const auto model = LoadModel(dir_.path(), config, middle, kOptions, *kernels_);
@@ -126,12 +128,13 @@ TEST_F(LoadModelTest, ProgressRisesToTheTotal) {
   for (const char* family : {"llama", "qwen3_moe"}) {
     const ModelConfig config = testing::WriteTinyModel(dir_, testing::TinyConfig(family));
     size_t last = 0, total = 0, calls = 0;
-    const auto model = LoadModel(dir_.path(), config, Whole(config), kOptions, *kernels_, [&](size_t done, size_t all) {
-      EXPECT_GT(done, last);
-      last = done;
-      total = all;
-      ++calls;
-    });
+    const auto model =
+        LoadModel(dir_.path(), config, Whole(config), kOptions, *kernels_, [&](size_t done, size_t all) {
+          EXPECT_GT(done, last);
+          last = done;
+          total = all;
+          ++calls;
+        });
     ASSERT_TRUE(model.ok());
     EXPECT_EQ(last, total);
     EXPECT_GT(calls, 10u);
@@ -160,7 +163,8 @@ TEST_F(LoadModelTest, Fp8WeightsAreTheirValuesTimesTheirScales) {
     std::string bytes(rows * cols, '\0');
     for (int64_t i = 0; i < rows * cols; ++i) {
       bytes[i] = static_cast<char>((random() % 0x50) | (random() & 0x80));
-      product[i] = Fp8E4M3ToFloat(static_cast<uint8_t>(bytes[i])) * scales[i / cols / kBlock * scale_cols + i % cols / kBlock];
+      product[i] = Fp8E4M3ToFloat(static_cast<uint8_t>(bytes[i])) *
+                   scales[i / cols / kBlock * scale_cols + i % cols / kBlock];
     }
     fp8.Add(spec.name, "F8_E4M3", spec.shape, bytes);
     fp8.AddF32(spec.name + "_scale_inv", {scale_rows, scale_cols}, scales);
@@ -180,11 +184,13 @@ TEST_F(LoadModelTest, TheEstimateIsWhatTheModelTakes) {
   for (const std::string& family : testing::Families()) {
     SCOPED_TRACE(family);
     const ModelConfig config = testing::WriteTinyModel(dir_, testing::TinyConfig(family));
-    for (const LayerRange& range : {Whole(config), LayerRange{0, 2, true, false}, LayerRange{2, 4, false, true}}) {
+    for (const LayerRange& range :
+         {Whole(config), LayerRange{0, 2, true, false}, LayerRange{2, 4, false, true}}) {
       const ModelMemory estimate = EstimateModelMemory(config, range, kOptions, *kernels_).value();
       const ModelMemory taken = LoadModel(dir_.path(), config, range, kOptions, *kernels_).value()->memory();
       EXPECT_GE(estimate.weight_bytes, taken.weight_bytes);
-      EXPECT_LE(estimate.weight_bytes, taken.weight_bytes * 2);  // tiles of 64 rows weigh much in so small a model
+      EXPECT_LE(estimate.weight_bytes,
+                taken.weight_bytes * 2);  // tiles of 64 rows weigh much in so small a model
       EXPECT_EQ(estimate.kv_block_bytes, taken.kv_block_bytes);
       EXPECT_EQ(estimate.activation_bytes, taken.activation_bytes);
     }

@@ -15,8 +15,11 @@ RowTable CopyRows(const ConstMat& from, DType activation_dtype) {
   table.memory = Buffer(static_cast<size_t>(from.rows * from.cols) * DTypeBytes(dtype));
   const Mat to(table.memory.data(), dtype, from.rows, from.cols);
   for (int64_t r = 0; r < from.rows; ++r) {
-    if (narrow) std::transform(from.Row<float>(r), from.Row<float>(r) + from.cols, to.Row<Bf16>(r), ToBf16);
-    else std::memcpy(to.RowPtr(r), from.RowPtr(r), static_cast<size_t>(from.cols) * DTypeBytes(dtype));
+    if (narrow) {
+      std::transform(from.Row<float>(r), from.Row<float>(r) + from.cols, to.Row<Bf16>(r), ToBf16);
+    } else {
+      std::memcpy(to.RowPtr(r), from.RowPtr(r), static_cast<size_t>(from.cols) * DTypeBytes(dtype));
+    }
   }
   table.rows = to;
   return table;
@@ -24,8 +27,8 @@ RowTable CopyRows(const ConstMat& from, DType activation_dtype) {
 
 }  // namespace
 
-LoadedWeights::LoadedWeights(const TensorTable& table, DType dtype, const TensorReader& reader, Kernels& kernels,
-                             const LoadProgress& progress, size_t total_bytes)
+LoadedWeights::LoadedWeights(const TensorTable& table, DType dtype, const TensorReader& reader,
+                             Kernels& kernels, const LoadProgress& progress, size_t total_bytes)
     : WeightSource(table, dtype),
       reader_(reader),
       kernels_(kernels),

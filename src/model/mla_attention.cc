@@ -5,9 +5,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/mla_attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "base/checked_math.h"
 #include "model/rope_table.h"
 
 namespace penstock {
@@ -15,6 +17,8 @@ namespace {
 
 // Of the two inner norms, whatever rms_norm_eps is.
 constexpr float kInnerNormEps = 1e-6f;
+
+constexpr int64_t kAbsorbedTokens = 64;  // that the kernels' MlaAttention absorbs at a time
 
 }  // namespace
 
@@ -26,7 +30,8 @@ float MlaSoftmaxScale(const ModelConfig& config) {
   return static_cast<float>(scale * mscale * mscale);
 }
 
-void MlaAttention::Declare(const ModelConfig& config, const Options& options, int32_t layer, TensorTable& table) {
+void MlaAttention::Declare(const ModelConfig& config, const Options& options, int32_t layer,
+                           TensorTable& table) {
   const int64_t hidden = config.hidden_dim;
   const int64_t heads = config.num_heads;
   const int64_t q = heads * (config.nope_dim + config.rope_dim);
@@ -72,8 +77,11 @@ MlaAttention::MlaAttention(const ModelConfig& config, const Options& options, We
   kv_b_ = weights.KvB("self_attn.kv_b_proj.weight", shape_);
   o_ = weights.Matrix({"self_attn.o_proj.weight"});
   if (options.bias) {
-    if (q_is_low_rank()) first_bias_ = weights.Vector({"self_attn.q_a_proj.bias"});
-    else first_bias_.assign(static_cast<size_t>(q_dim()), 0.0f);  // the direct q has none
+    if (q_is_low_rank()) {
+      first_bias_ = weights.Vector({"self_attn.q_a_proj.bias"});
+    } else {
+      first_bias_.assign(static_cast<size_t>(q_dim()), 0.0f);  // the direct q has none
+    }
     const std::vector<float> kv_a_bias = weights.Vector({"self_attn.kv_a_proj_with_mqa.bias"});
     first_bias_.insert(first_bias_.end(), kv_a_bias.begin(), kv_a_bias.end());
     o_bias_ = weights.Vector({"self_attn.o_proj.bias"});
@@ -116,10 +124,12 @@ size_t MlaAttention::KvBlockBytes(const Kernels& kernels, int32_t block_size, DT
   return kernels.MlaBlockBytes(shape_, block_size, dtype);
 }
 
-// Absorbed queries and outputs, in the space of the latents, in fp32.
+// Absorbed queries and outputs, in the space of the latents, in fp32, of so many tokens at a time.
 size_t MlaAttention::KernelScratchBytes(int64_t num_tokens) const {
-  const int64_t floats_per_head = 2 * int64_t{shape_.kv_lora_rank} + shape_.rope_dim;
-  return static_cast<size_t>(num_tokens * shape_.num_heads * floats_per_head) * sizeof(float);
+  const int64_t floats_per_head =
+      2 * RoundUp<int64_t>(shape_.kv_lora_rank, 64) + RoundUp(shape_.rope_dim, 64);
+  return static_cast<size_t>(std::min(num_tokens, kAbsorbedTokens) * shape_.num_heads * floats_per_head) *
+         sizeof(float);
 }
 
 }  // namespace penstock

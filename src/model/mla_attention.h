@@ -41,14 +41,15 @@ class MlaAttention : public Attention {
   std::unique_ptr<PackedMat> first_;  // [first_dim, hidden_dim]: q_a (or all of q), latent, rotary key
   std::unique_ptr<PackedMat> q_b_;    // [q_dim, q_lora_rank]; null: q is direct
   std::unique_ptr<PackedKvB> kv_b_;
-  std::unique_ptr<PackedMat> o_;      // [hidden_dim, v_dim]
+  std::unique_ptr<PackedMat> o_;   // [hidden_dim, v_dim]
   std::vector<float> first_bias_;  // [first_dim]; empty: none
   std::vector<float> o_bias_;      // [hidden_dim]; empty: none
   std::vector<float> q_a_norm_;    // [q_lora_rank]
   std::vector<float> kv_a_norm_;   // [kv_lora_rank]
 };
 
-// The factor of q·k: (nope + rope)^-1/2, times the square of YaRN's mscale_all_dim where the position scaling has one.
+// The factor of q·k: (nope + rope)^-1/2, times the square of YaRN's mscale_all_dim where the position scaling
+// has one.
 float MlaSoftmaxScale(const ModelConfig& config);
 
 }  // namespace penstock

@@ -1,5 +1,5 @@
-// Reads what all families share; the family's own fields are read by its file (architecture.h). Then checks the
-// whole: after this, sizes are positive, divide as they must, and no product of them overflows.
+// Reads what all families share; the family's own fields are read by its file (architecture.h). Then checks
+// the whole: after this, sizes are positive, divide as they must, and no product of them overflows.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "model/model_config.h"
@@ -34,7 +34,8 @@ Result<const Architecture*> ReadArchitecture(const Json& json, const std::string
   const auto name = found->front().get<std::string>();
   const Architecture* architecture = FindArchitecture(name);
   if (architecture == nullptr) {
-    return Unimplemented("{}: architectures = \"{}\" is not supported; supported: {}", what, name, SupportedNames());
+    return Unimplemented("{}: architectures = \"{}\" is not supported; supported: {}", what, name,
+                         SupportedNames());
   }
   return architecture;
 }
@@ -49,7 +50,9 @@ DType ReadStoredDtype(ConfigReader& json) {
 }
 
 void ReadQuantization(ConfigReader& json, const std::string& what, ModelConfig& config) {
-  if (json.Has("compression_config")) json.Unsupported("compression_config", "weights must be fp8, bf16, f16 or f32");
+  if (json.Has("compression_config")) {
+    json.Unsupported("compression_config", "weights must be fp8, bf16, f16 or f32");
+  }
   if (json.Has("quantize")) json.Unsupported("quantize", "weights must be fp8, bf16, f16 or f32");
   const Json* quantization = json.Find("quantization_config");
   if (quantization == nullptr) return;
@@ -110,8 +113,8 @@ Status CheckGqa(const ModelConfig& config) {
   RETURN_IF_ERROR(CheckDim("num_attention_heads * head_dim", int64_t{config.num_heads} * config.head_dim));
   RETURN_IF_ERROR(CheckMultiple("head_dim", config.head_dim, 16));
   if (config.num_heads % config.num_kv_heads != 0) {
-    return InvalidArgument("num_attention_heads = {} is not a multiple of num_key_value_heads = {}", config.num_heads,
-                           config.num_kv_heads);
+    return InvalidArgument("num_attention_heads = {} is not a multiple of num_key_value_heads = {}",
+                           config.num_heads, config.num_kv_heads);
   }
   return OkStatus();
 }
@@ -129,24 +132,30 @@ Status CheckMla(const ModelConfig& config) {
     RETURN_IF_ERROR(CheckMultiple(name, value, 16));
   }
   if (config.q_lora_rank != 0) RETURN_IF_ERROR(CheckDim("q_lora_rank", config.q_lora_rank));
-  const int64_t widest = std::max(int64_t{config.nope_dim} + config.rope_dim, int64_t{config.nope_dim} + config.v_dim);
+  const int64_t widest =
+      std::max(int64_t{config.nope_dim} + config.rope_dim, int64_t{config.nope_dim} + config.v_dim);
   return CheckDim("num_attention_heads * head dimension", config.num_heads * widest);
 }
 
 Status CheckMoe(const ModelConfig& config) {
   const RouterShape& router = config.router;
-  RETURN_IF_ERROR(CheckDim("number of experts * layers", int64_t{config.num_experts} * config.num_layers, kMaxExperts));
+  RETURN_IF_ERROR(
+      CheckDim("number of experts * layers", int64_t{config.num_experts} * config.num_layers, kMaxExperts));
   RETURN_IF_ERROR(CheckDim("moe_intermediate_size", config.moe_intermediate_dim));
   RETURN_IF_ERROR(CheckDim("num_experts_per_tok", config.num_experts_per_token, config.num_experts));
   RETURN_IF_ERROR(CheckDim("n_group", router.num_groups, config.num_experts));
   RETURN_IF_ERROR(CheckDim("topk_group", router.top_k_groups, router.num_groups));
   RETURN_IF_ERROR(CheckDim("decoder_sparse_step", config.decoder_sparse_step));
   if (config.num_experts % router.num_groups != 0) {
-    return InvalidArgument("{} experts do not divide into n_group = {}", config.num_experts, router.num_groups);
+    return InvalidArgument("{} experts do not divide into n_group = {}", config.num_experts,
+                           router.num_groups);
   }
   const int32_t reachable = config.num_experts / router.num_groups * router.top_k_groups;
-  RETURN_IF_ERROR(CheckDim("num_experts_per_tok (within topk_group groups)", config.num_experts_per_token, reachable));
-  if (config.num_shared_experts < 0) return InvalidArgument("n_shared_experts = {}", config.num_shared_experts);
+  RETURN_IF_ERROR(
+      CheckDim("num_experts_per_tok (within topk_group groups)", config.num_experts_per_token, reachable));
+  if (config.num_shared_experts < 0) {
+    return InvalidArgument("n_shared_experts = {}", config.num_shared_experts);
+  }
   if (config.num_shared_experts == 0) return OkStatus();
   return CheckDim("n_shared_experts * moe_intermediate_size",
                   int64_t{config.num_shared_experts} * config.moe_intermediate_dim);
@@ -185,8 +194,8 @@ Result<ModelConfig> ReadModelConfig(const std::string& model_dir) {
   const std::string path = (dir / "config.json").string();
   std::error_code error;
   if (std::filesystem::exists(dir / "quant_model_description.json", error)) {
-    return Unimplemented("{}: has a quant_model_description.json (Ascend W8A8 weights), which is not supported",
-                         model_dir);
+    return Unimplemented(
+        "{}: has a quant_model_description.json (Ascend W8A8 weights), which is not supported", model_dir);
   }
   ASSIGN_OR_RETURN(const Json file, ReadJsonFile(path));
   if (!file.is_object()) return InvalidArgument("{}: not a JSON object", path);

@@ -3,12 +3,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/moe_mlp.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
 namespace penstock {
 namespace {
 
+constexpr size_t kMaxPieceBytes = size_t{64} << 20;  // of the kernels' MoeMlp
 constexpr char kSharedPrefix[] = "mlp.shared_experts.";
 
 std::string ExpertPrefix(int32_t expert) { return fmt::format("mlp.experts.{}.", expert); }
@@ -29,7 +31,9 @@ void MoeMlp::Declare(const ModelConfig& config, const Options& options, int32_t 
     specs.push_back({expert + "down_proj.weight", {hidden, inter}, Shard::kExpert});
   }
   table.AddLayer(layer, std::move(specs));
-  if (config.num_shared_experts > 0) DenseMlp::Declare(kSharedPrefix, hidden, SharedDim(config), layer, table);
+  if (config.num_shared_experts > 0) {
+    DenseMlp::Declare(kSharedPrefix, hidden, SharedDim(config), layer, table);
+  }
 }
 
 MoeMlp::MoeMlp(const ModelConfig& config, const Options& options, WeightSource& weights)
@@ -69,10 +73,11 @@ size_t MoeMlp::WorkspaceBytes(int64_t num_tokens, DType dtype) const {
          (shared_ == nullptr ? 0 : shared_->WorkspaceBytes(num_tokens, dtype));
 }
 
-// Tokens sorted by expert: their inputs, both inner activations and the outputs before they are summed.
+// Of every choice the inner activations and the output, in pieces of bounded size; of every token the sum.
 size_t MoeMlp::KernelScratchBytes(int64_t num_tokens) const {
-  const int64_t floats_per_choice = 2 * hidden_dim_ + 3 * intermediate_dim_;
-  return static_cast<size_t>(num_tokens * router_.top_k * floats_per_choice) * sizeof(float);
+  const int64_t choice_floats = num_tokens * router_.top_k * (3 * intermediate_dim_ + hidden_dim_);
+  return std::min(kMaxPieceBytes, static_cast<size_t>(choice_floats) * sizeof(float)) +
+         static_cast<size_t>(num_tokens * hidden_dim_) * sizeof(float);
 }
 
 }  // namespace penstock

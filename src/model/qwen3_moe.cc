@@ -39,15 +39,21 @@ bool IsSparse(const ModelConfig& config, int32_t layer) {
 void DeclareLayer(const ModelConfig& config, int32_t layer, TensorTable& table) {
   DeclareNorms(config, layer, table);
   GqaAttention::Declare(config, AttentionOptions(config), layer, table);
-  if (IsSparse(config, layer)) MoeMlp::Declare(config, {}, layer, table);
-  else DenseMlp::Declare("mlp.", config.hidden_dim, config.intermediate_dim, layer, table);
+  if (IsSparse(config, layer)) {
+    MoeMlp::Declare(config, {}, layer, table);
+  } else {
+    DenseMlp::Declare("mlp.", config.hidden_dim, config.intermediate_dim, layer, table);
+  }
 }
 
 DecoderLayer MakeLayer(const ModelConfig& config, int32_t layer_idx, WeightSource& weights) {
   DecoderLayer layer = MakeNorms(weights);
   layer.attention = std::make_unique<GqaAttention>(config, AttentionOptions(config), weights);
-  if (IsSparse(config, layer_idx)) layer.mlp = std::make_unique<MoeMlp>(config, MoeMlp::Options{}, weights);
-  else layer.mlp = std::make_unique<DenseMlp>("mlp.", config.intermediate_dim, weights);
+  if (IsSparse(config, layer_idx)) {
+    layer.mlp = std::make_unique<MoeMlp>(config, MoeMlp::Options{}, weights);
+  } else {
+    layer.mlp = std::make_unique<DenseMlp>("mlp.", config.intermediate_dim, weights);
+  }
   return layer;
 }
 

@@ -40,7 +40,9 @@ DecoderLayer MakeNorms(WeightSource& weights) {
 TensorTable MakeTensorTable(const Architecture& architecture, const ModelConfig& config) {
   TensorTable table;
   table.Add({"model.embed_tokens.weight", {config.vocab_size, config.hidden_dim}, Shard::kVocab});
-  for (int32_t layer = 0; layer < config.num_layers; ++layer) architecture.declare_layer(config, layer, table);
+  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
+    architecture.declare_layer(config, layer, table);
+  }
   table.Add({"model.norm.weight", {config.hidden_dim}, Shard::kReplicated});
   table.Add({"lm_head.weight", {config.vocab_size, config.hidden_dim}, Shard::kVocab});
   return table;

@@ -1,5 +1,5 @@
-// Precedence as in transformers: rope_scaling, where it is not empty, stands for rope_parameters; rope_theta within
-// it comes before the one beside it; original_max_position_embeddings beside it before the one within.
+// Precedence as in transformers: rope_scaling, where it is not empty, stands for rope_parameters; rope_theta
+// within it comes before the one beside it; original_max_position_embeddings beside it before the one within.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "model/rope_config.h"
@@ -45,8 +45,7 @@ double NonZero(double value, double otherwise) { return value == 0.0 ? otherwise
 RopeConfig ReadRopeConfig(ConfigReader& json, int32_t max_position_embeddings) {
   RopeConfig config;
   config.theta = json.Number("rope_theta", 10000.0);
-  config.original_max_position_embeddings =
-      json.Int("original_max_position_embeddings", 0);
+  config.original_max_position_embeddings = json.Int("original_max_position_embeddings", 0);
   json.Only("partial_rotary_factor", 1.0);
 
   const Json* found = json.Find("rope_scaling");
@@ -73,10 +72,13 @@ RopeConfig ReadRopeConfig(ConfigReader& json, int32_t max_position_embeddings) {
   config.type = ReadType(rope);
   config.theta = rope.Number("rope_theta", config.theta);
   const double ratio = static_cast<double>(max_position_embeddings) / config.original_max_position_embeddings;
-  const bool derives_factor = config.type == RopeConfig::Type::kYarn && config.original_max_position_embeddings > 0;
+  const bool derives_factor =
+      config.type == RopeConfig::Type::kYarn && config.original_max_position_embeddings > 0;
   config.factor = rope.Number("factor", derives_factor ? ratio : 0.0);
-  config.low_freq_factor = rope.Number("low_freq_factor", config.type == RopeConfig::Type::kLlama3 ? 0.0 : 1.0);
-  config.high_freq_factor = rope.Number("high_freq_factor", config.type == RopeConfig::Type::kLlama3 ? 0.0 : 4.0);
+  config.low_freq_factor =
+      rope.Number("low_freq_factor", config.type == RopeConfig::Type::kLlama3 ? 0.0 : 1.0);
+  config.high_freq_factor =
+      rope.Number("high_freq_factor", config.type == RopeConfig::Type::kLlama3 ? 0.0 : 4.0);
   config.beta_fast = NonZero(rope.Number("beta_fast", 0.0), 32.0);
   config.beta_slow = NonZero(rope.Number("beta_slow", 0.0), 1.0);
   config.mscale = rope.Number("mscale", 0.0);

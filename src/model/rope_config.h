@@ -1,4 +1,5 @@
-// Reading of rotary embedding settings: rope_theta and rope_scaling of older files, rope_parameters of newer ones.
+// Reading of rotary embedding settings: rope_theta and rope_scaling of older files, rope_parameters of newer
+// ones.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -58,8 +58,8 @@ std::vector<float> YarnFrequencies(const RopeConfig& rope, int32_t dim) {
   for (int32_t i = 0; i < dim / 2; ++i) {
     const float extrapolated = 1.0f / frequencies[i];
     const float interpolated = 1.0f / (static_cast<float>(rope.factor) * frequencies[i]);
-    const float ramp = std::clamp((static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low),
-                                  0.0f, 1.0f);
+    const float ramp = std::clamp(
+        (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f, 1.0f);
     frequencies[i] = interpolated * ramp + extrapolated * (1.0f - ramp);
   }
   return frequencies;
@@ -71,13 +71,18 @@ int32_t RotatedDim(const ModelConfig& config) {
   return config.kv_lora_rank > 0 ? config.rope_dim : config.head_dim;
 }
 
-double YarnMscale(double scale, double mscale) { return scale <= 1.0 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0; }
+double YarnMscale(double scale, double mscale) {
+  return scale <= 1.0 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0;
+}
 
 float RopeAttentionFactor(const RopeConfig& rope) {
   if (rope.type != RopeConfig::Type::kYarn) return 1.0f;
   if (rope.attention_factor != 0.0) return static_cast<float>(rope.attention_factor);
-  if (rope.mscale == 0.0 || rope.mscale_all_dim == 0.0) return static_cast<float>(YarnMscale(rope.factor, 1.0));
-  return static_cast<float>(YarnMscale(rope.factor, rope.mscale) / YarnMscale(rope.factor, rope.mscale_all_dim));
+  if (rope.mscale == 0.0 || rope.mscale_all_dim == 0.0) {
+    return static_cast<float>(YarnMscale(rope.factor, 1.0));
+  }
+  return static_cast<float>(YarnMscale(rope.factor, rope.mscale) /
+                            YarnMscale(rope.factor, rope.mscale_all_dim));
 }
 
 std::vector<float> InverseFrequencies(const RopeConfig& rope, int32_t dim) {

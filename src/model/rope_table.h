@@ -1,7 +1,8 @@
 // Rotary position embedding: the angles of every position, with the scalings of long-context models.
 //
-// Formulas: YaRN, https://arxiv.org/abs/2309.00071; Llama 3.1's, "The Llama 3 Herd of Models" and its release;
-// evaluated in fp32 in the order in which Hugging Face transformers does, since models are trained with that noise.
+// Formulas: YaRN, https://arxiv.org/abs/2309.00071; Llama 3.1's, "The Llama 3 Herd of Models" and its
+// release; evaluated in fp32 in the order in which Hugging Face transformers does, since models are trained
+// with that noise.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -42,8 +42,11 @@ TEST(RopeTableTest, Llama3) {
 }
 
 TEST(RopeTableTest, Yarn) {
-  const RopeConfig rope{
-      .type = Type::kYarn, .theta = 1000000.0, .factor = 4.0, .original_max_position_embeddings = 32768, .mscale = 0};
+  const RopeConfig rope{.type = Type::kYarn,
+                        .theta = 1000000.0,
+                        .factor = 4.0,
+                        .original_max_position_embeddings = 32768,
+                        .mscale = 0};
   ExpectFrequencies(rope, {1.0f, 0.649381638f, 0.115478203f, 0.0205352511f, 0.0030431177f, 0.000324690831f,
                            2.88695483e-05f, 5.13381246e-06f, 3.84981632e-07f});
   EXPECT_FLOAT_EQ(RopeAttentionFactor(rope), 1.138629436111989f);
@@ -90,8 +93,11 @@ TEST(RopeTableTest, TheTableHoldsCosAndSinOfEveryPosition) {
 }
 
 TEST(RopeTableTest, TheAttentionFactorScalesTheTable) {
-  RopeConfig rope{
-      .type = Type::kYarn, .theta = 10000.0, .factor = 4.0, .original_max_position_embeddings = 64, .attention_factor = 2.0};
+  RopeConfig rope{.type = Type::kYarn,
+                  .theta = 10000.0,
+                  .factor = 4.0,
+                  .original_max_position_embeddings = 64,
+                  .attention_factor = 2.0};
   EXPECT_FLOAT_EQ(MakeRopeTable(rope, 16, 1).cos[0], 2.0f);
 }
 

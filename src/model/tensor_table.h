@@ -1,5 +1,5 @@
-// TensorTable: the tensors of a model, as its architecture's file declares them. Loading, per-stage ranges and the
-// memory estimate all read this one table.
+// TensorTable: the tensors of a model, as its architecture's file declares them. Loading, per-stage ranges
+// and the memory estimate all read this one table.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

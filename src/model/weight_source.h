@@ -1,7 +1,9 @@
-// WeightSource: where a model's layers get their weights from: a checkpoint (LoadedWeights), or nowhere, when only
-// the memory that they will take is wanted (CountedWeights). Layers are made by the same code in both cases.
+// WeightSource: where a model's layers get their weights from: a checkpoint (LoadedWeights), or nowhere, when
+// only the memory that they will take is wanted (CountedWeights). Layers are made by the same code in both
+// cases.
 //
-// The first error is kept; after it every call returns something empty. Names are relative to the layer entered.
+// The first error is kept; after it every call returns something empty. Names are relative to the layer
+// entered.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -1,5 +1,5 @@
-// Workspace: memory for the activations of one step, taken once. Matrices are handed out one after the other and
-// given back together, at the end of a scope.
+// Workspace: memory for the activations of one step, taken once. Matrices are handed out one after the other
+// and given back together, at the end of a scope.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

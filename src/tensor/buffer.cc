@@ -13,15 +13,15 @@
 namespace penstock {
 namespace {
 
-constexpr size_t kMapBytes = size_t{1} << 20;      // at and above: mmap
-constexpr size_t kHugePageBytes = size_t{2} << 20;
+constexpr size_t kMapBytes = size_t{1} << 20;  // at and above: mmap
+constexpr size_t kPageBytes = 4096;
 
 }  // namespace
 
 Buffer::Buffer(size_t bytes) : bytes_(bytes), mapped_(bytes >= kMapBytes) {
   if (bytes == 0) return;
   if (mapped_) {
-    bytes_ = RoundUp(bytes, kHugePageBytes);
+    bytes_ = RoundUp(bytes, kPageBytes);  // not to huge pages: experts of a few MiB would waste a third
     data_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(data_ != MAP_FAILED) << "mmap of " << bytes_ << " bytes";
     madvise(data_, bytes_, MADV_HUGEPAGE);  // a hint: a refusal costs speed only

@@ -12,7 +12,8 @@
 namespace penstock {
 namespace {
 
-constexpr std::string_view kOtherFormats[] = {".bin", ".pt", ".pth", ".gguf", ".ckpt", ".h5", ".msgpack", ".onnx"};
+constexpr std::string_view kOtherFormats[] = {".bin",  ".pt", ".pth",     ".gguf",
+                                              ".ckpt", ".h5", ".msgpack", ".onnx"};
 
 // A shard is a file of the model directory itself.
 bool IsPlainFileName(std::string_view name) {
@@ -102,14 +103,18 @@ Result<Checkpoint> Checkpoint::Open(const std::string& dir) {
 Status Checkpoint::AddAll(const std::string& path) {
   ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(path));
   files_.push_back(std::move(file));
-  for (const TensorInfo& info : files_.back().tensors()) places_.emplace(info.name, Place{files_.size() - 1, &info});
+  for (const TensorInfo& info : files_.back().tensors()) {
+    places_.emplace(info.name, Place{files_.size() - 1, &info});
+  }
   return OkStatus();
 }
 
 Result<Checkpoint> Checkpoint::OpenShards(const std::string& dir, const std::string& index_path) {
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(index_path));
   IndexEvents events;
-  if (const Status status = ParseJsonEvents(text, events); !status.ok()) return status.WithContext(index_path);
+  if (const Status status = ParseJsonEvents(text, events); !status.ok()) {
+    return status.WithContext(index_path);
+  }
   if (!events.has_weight_map()) return InvalidArgument("{}: no weight_map", index_path);
 
   Checkpoint checkpoint;
@@ -122,7 +127,8 @@ Result<Checkpoint> Checkpoint::OpenShards(const std::string& dir, const std::str
     for (const std::string& name : names) {
       const TensorInfo* info = shard.Find(name);
       if (info == nullptr) {
-        return InvalidArgument("{}: tensor {} is not in {}, where the index says", index_path, name, file_name);
+        return InvalidArgument("{}: tensor {} is not in {}, where the index says", index_path, name,
+                               file_name);
       }
       if (!checkpoint.places_.emplace(name, Place{checkpoint.files_.size() - 1, info}).second) {
         return InvalidArgument("{}: tensor {}: listed twice", index_path, name);

@@ -24,9 +24,9 @@ struct TensorRef {
 
 class Checkpoint {
  public:
-  // Maps DIR/model.safetensors, or the shards that DIR/model.safetensors.index.json names. Every file is checked.
-  // kNotFound if there are none (saying so if there are weights of another format), kInvalidArgument naming the
-  // file and the tensor for what is wrong in them.
+  // Maps DIR/model.safetensors, or the shards that DIR/model.safetensors.index.json names. Every file is
+  // checked. kNotFound if there are none (saying so if there are weights of another format), kInvalidArgument
+  // naming the file and the tensor for what is wrong in them.
   static Result<Checkpoint> Open(const std::string& dir);
 
   // kNotFound naming the tensor if there is none.

@@ -23,7 +23,8 @@ void ExpectError(const TempDir& dir, StatusCode code, const std::string& part) {
 
 void WriteShards(const TempDir& dir, const std::string& index) {
   dir.Write("one.safetensors", SafetensorsBuilder().AddF32("a", {2}, kOnes).Text());
-  dir.Write("two.safetensors", SafetensorsBuilder().AddF32("b", {2}, kTwos).AddF32("spare", {2}, kTwos).Text());
+  dir.Write("two.safetensors",
+            SafetensorsBuilder().AddF32("b", {2}, kTwos).AddF32("spare", {2}, kTwos).Text());
   dir.Write("model.safetensors.index.json", index);
 }
 
@@ -101,7 +102,8 @@ TEST(CheckpointTest, OtherFormatsAreNamed) {
   ExpectError(dir, StatusCode::kNotFound, "neither model.safetensors nor");
   dir.Write("pytorch_model.bin", "PK");
   ExpectError(dir, StatusCode::kNotFound, "pytorch_model.bin is of a format that is not read");
-  EXPECT_NE(Checkpoint::Open(dir.File("none")).status().message().find("no such directory"), std::string::npos);
+  EXPECT_NE(Checkpoint::Open(dir.File("none")).status().message().find("no such directory"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -19,7 +19,9 @@ class Adapter : public Json::json_sax_t {
   bool null() override { return Scalar({}); }
   bool boolean(bool) override { return Scalar({}); }
   bool number_integer(number_integer_t) override { return Scalar({}); }  // a negative one
-  bool number_unsigned(number_unsigned_t value) override { return Scalar({.text = nullptr, .number = value}); }
+  bool number_unsigned(number_unsigned_t value) override {
+    return Scalar({.text = nullptr, .number = value});
+  }
   bool number_float(number_float_t, const string_t&) override { return Scalar({}); }
   bool string(string_t& value) override { return Scalar({.text = &value, .number = {}}); }
   bool binary(binary_t&) override { return Scalar({}); }

@@ -1,5 +1,5 @@
-// JsonEvents: JSON read as a stream of events, for texts too large to hold as a tree (the headers and indices of
-// checkpoints with a hundred thousand tensors), and where a duplicate key is an error.
+// JsonEvents: JSON read as a stream of events, for texts too large to hold as a tree (the headers and indices
+// of checkpoints with a hundred thousand tensors), and where a duplicate key is an error.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

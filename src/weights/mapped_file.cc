@@ -20,7 +20,8 @@ void Advise(std::span<const std::byte> range, int advice) {
   const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<uintptr_t>(range.data()) / page * page;
   const auto end = reinterpret_cast<uintptr_t>(range.data()) + range.size();
-  madvise(reinterpret_cast<void*>(begin), end - begin, advice);  // a hint: a refusal costs speed or memory only
+  madvise(reinterpret_cast<void*>(begin), end - begin,
+          advice);  // a hint: a refusal costs speed or memory only
 }
 
 Result<MappedFile> Refuse(int fd, Status status) {
@@ -40,7 +41,9 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
 
   const auto size = static_cast<size_t>(info.st_size);
   void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (data == MAP_FAILED) return Refuse(fd, Internal("{}: mmap of {} bytes: {}", path, size, std::strerror(errno)));
+  if (data == MAP_FAILED) {
+    return Refuse(fd, Internal("{}: mmap of {} bytes: {}", path, size, std::strerror(errno)));
+  }
   close(fd);  // the mapping stays
   return MappedFile(std::span(static_cast<const std::byte*>(data), size));
 }

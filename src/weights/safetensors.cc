@@ -24,11 +24,21 @@ struct FileDType {
   std::optional<DType> dtype;
 };
 constexpr FileDType kFileDTypes[] = {
-    {"F32", 4, DType::kF32},          {"F16", 2, DType::kF16}, {"BF16", 2, DType::kBF16},
-    {"F8_E4M3", 1, DType::kF8E4M3},   {"I8", 1, DType::kI8},   {"I32", 4, DType::kI32},
-    {"I64", 8, DType::kI64},          {"F64", 8, {}},          {"U64", 8, {}},
-    {"U32", 4, {}},                   {"I16", 2, {}},          {"U16", 2, {}},
-    {"U8", 1, {}},                    {"BOOL", 1, {}},         {"F8_E5M2", 1, {}},
+    {"F32", 4, DType::kF32},
+    {"F16", 2, DType::kF16},
+    {"BF16", 2, DType::kBF16},
+    {"F8_E4M3", 1, DType::kF8E4M3},
+    {"I8", 1, DType::kI8},
+    {"I32", 4, DType::kI32},
+    {"I64", 8, DType::kI64},
+    {"F64", 8, {}},
+    {"U64", 8, {}},
+    {"U32", 4, {}},
+    {"I16", 2, {}},
+    {"U16", 2, {}},
+    {"U8", 1, {}},
+    {"BOOL", 1, {}},
+    {"F8_E5M2", 1, {}},
 };
 
 const FileDType* FindFileDType(std::string_view name) {
@@ -48,7 +58,9 @@ class HeaderEvents : public JsonEvents {
   Status Open(bool is_object) override {
     ++depth_;
     if (depth_ == 1) return is_object ? OkStatus() : InvalidArgument("the header is not a JSON object");
-    if (in_metadata_) return depth_ == 2 && is_object ? OkStatus() : InvalidArgument("__metadata__: not strings");
+    if (in_metadata_) {
+      return depth_ == 2 && is_object ? OkStatus() : InvalidArgument("__metadata__: not strings");
+    }
     if (depth_ == 2) return is_object ? OkStatus() : InvalidArgument("tensor {}: not an object", name_);
     if (depth_ == 3 && !is_object && (field_ == "shape" || field_ == "data_offsets")) return OkStatus();
     return InvalidArgument("tensor {}: field {} has the wrong type", name_, field_);
@@ -88,7 +100,9 @@ class HeaderEvents : public JsonEvents {
 
  private:
   Status BeginEntry(const std::string& key) {
-    if (key.empty() || !IsPrintableAscii(key)) return InvalidArgument("a tensor's name is empty or not ASCII");
+    if (key.empty() || !IsPrintableAscii(key)) {
+      return InvalidArgument("a tensor's name is empty or not ASCII");
+    }
     if (!names_.insert(key).second) return InvalidArgument("tensor {}: listed twice", key);
     in_metadata_ = key == "__metadata__";
     name_ = key;
@@ -100,7 +114,9 @@ class HeaderEvents : public JsonEvents {
   }
 
   Status EndTensor() {
-    if (fields_.size() != 3) return InvalidArgument("tensor {}: dtype, shape or data_offsets is missing", name_);
+    if (fields_.size() != 3) {
+      return InvalidArgument("tensor {}: dtype, shape or data_offsets is missing", name_);
+    }
     if (offsets_.size() != 2) return InvalidArgument("tensor {}: data_offsets are not two numbers", name_);
     tensor_.name = name_;
     tensor_.begin = static_cast<uint64_t>(offsets_[0]);
@@ -122,8 +138,8 @@ class HeaderEvents : public JsonEvents {
 
 Status CheckSize(TensorInfo& tensor, uint64_t data_bytes) {
   if (tensor.begin > tensor.end || tensor.end > data_bytes) {
-    return InvalidArgument("tensor {}: bytes [{},{}) of data that has {}", tensor.name, tensor.begin, tensor.end,
-                           data_bytes);
+    return InvalidArgument("tensor {}: bytes [{},{}) of data that has {}", tensor.name, tensor.begin,
+                           tensor.end, data_bytes);
   }
   const FileDType* type = FindFileDType(tensor.dtype_name);
   if (type == nullptr) return OkStatus();  // its size is not known here
@@ -145,7 +161,8 @@ Status CheckCover(std::span<const TensorInfo> tensors, uint64_t data_bytes) {
   for (const TensorInfo& tensor : tensors) {
     if (tensor.begin < end) return InvalidArgument("tensor {}: overlaps the one before it", tensor.name);
     if (tensor.begin > end) {
-      return InvalidArgument("tensor {}: {} bytes before it belong to no tensor", tensor.name, tensor.begin - end);
+      return InvalidArgument("tensor {}: {} bytes before it belong to no tensor", tensor.name,
+                             tensor.begin - end);
     }
     end = tensor.end;
   }
@@ -180,7 +197,9 @@ Result<Parsed> ParseFile(std::span<const std::byte> bytes) {
   }
   ASSIGN_OR_RETURN(const auto header, reader.ReadBytes(header_bytes));
   const std::string_view text(reinterpret_cast<const char*>(header.data()), header.size());
-  if (!text.starts_with('{')) return InvalidArgument("not a safetensors file: the header does not begin with '{{'");
+  if (!text.starts_with('{')) {
+    return InvalidArgument("not a safetensors file: the header does not begin with '{{'");
+  }
   ASSIGN_OR_RETURN(std::vector<TensorInfo> tensors, ParseSafetensorsHeader(text, reader.remaining()));
   return Parsed{reader.pos(), std::move(tensors)};
 }
@@ -191,10 +210,13 @@ std::string ShapeText(std::span<const int64_t> shape) { return fmt::format("[{}]
 
 Result<std::vector<TensorInfo>> ParseSafetensorsHeader(std::string_view header, uint64_t data_bytes) {
   HeaderEvents events;
-  if (const Status status = ParseJsonEvents(header, events); !status.ok()) return status.WithContext("header");
+  if (const Status status = ParseJsonEvents(header, events); !status.ok()) {
+    return status.WithContext("header");
+  }
   std::vector<TensorInfo> tensors = events.TakeTensors();
   for (TensorInfo& tensor : tensors) RETURN_IF_ERROR(CheckSize(tensor, data_bytes));
-  std::ranges::sort(tensors, {}, [](const TensorInfo& tensor) { return std::pair(tensor.begin, tensor.end); });
+  std::ranges::sort(tensors, {},
+                    [](const TensorInfo& tensor) { return std::pair(tensor.begin, tensor.end); });
   RETURN_IF_ERROR(CheckCover(tensors, data_bytes));
   return tensors;
 }

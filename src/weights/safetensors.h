@@ -25,8 +25,9 @@ namespace penstock {
 // One row of the table. begin and end are offsets into the data part.
 struct TensorInfo {
   std::string name;
-  std::string dtype_name;      // as the file says it: "BF16", "F8_E4M3", …
-  std::optional<DType> dtype;  // nothing: a type that is not read here; an error only for who wants the tensor
+  std::string dtype_name;  // as the file says it: "BF16", "F8_E4M3", …
+  std::optional<DType>
+      dtype;  // nothing: a type that is not read here; an error only for who wants the tensor
   std::vector<int64_t> shape;
   uint64_t begin = 0;
   uint64_t end = 0;
@@ -35,7 +36,8 @@ struct TensorInfo {
 // "[1024,2048]"
 std::string ShapeText(std::span<const int64_t> shape);
 
-// The table of a header, in the order of the data. kInvalidArgument, naming the tensor, for what breaks a rule.
+// The table of a header, in the order of the data. kInvalidArgument, naming the tensor, for what breaks a
+// rule.
 Result<std::vector<TensorInfo>> ParseSafetensorsHeader(std::string_view header, uint64_t data_bytes);
 
 class SafetensorsFile {

@@ -28,7 +28,9 @@ TEST(SafetensorsTest, ReadsTheTableAndTheData) {
   TempDir dir;
   const std::vector<float> values = {1, 2, 3, 4, 5, 6};
   SafetensorsBuilder builder;
-  builder.AddF32("w", {2, 3}, values).Add("s", "I64", {}, std::string(8, 'x')).Add("empty", "BF16", {0, 4}, "");
+  builder.AddF32("w", {2, 3}, values)
+      .Add("s", "I64", {}, std::string(8, 'x'))
+      .Add("empty", "BF16", {0, 4}, "");
   auto file = OpenText(dir, builder.Text());
   ASSERT_TRUE(file.ok()) << file.status().message();
   ASSERT_EQ(file->tensors().size(), 3u);
@@ -89,7 +91,8 @@ std::vector<BadHeader> BadHeaders() {
       {"data_missing", kGood, "tensor b: bytes [16,24) of data that has 20", 20},
       {"no_data", kGood, "of data that has 0", 0},
       {"offsets_reversed", Tensor("F32", "[6]", "[24,0]"), "tensor a: bytes [24,0)"},
-      {"offset_beyond_64_bits", Tensor("F32", "[6]", "[0,18446744073709551640]"), "tensor a: field data_offsets"},
+      {"offset_beyond_64_bits", Tensor("F32", "[6]", "[0,18446744073709551640]"),
+       "tensor a: field data_offsets"},
       {"negative_offset", Tensor("F32", "[6]", "[-8,16]"), "tensor a: field data_offsets"},
       {"one_offset", Tensor("F32", "[6]", "[24]"), "tensor a: data_offsets are not two"},
       {"three_offsets", Tensor("F32", "[6]", "[0,24,24]"), "tensor a: data_offsets are not two"},
@@ -101,11 +104,14 @@ std::vector<BadHeader> BadHeaders() {
       {"shape_is_nested", Tensor("F32", "[[6]]", "[0,24]"), "tensor a: field shape"},
       {"shape_is_a_string", Tensor("F32", R"("6")", "[0,24]"), "tensor a: field shape"},
       {"wrong_dtype_size", Tensor("BF16", "[6]", "[0,24]"), "tensor a: BF16 [6] does not take 24"},
-      {"dtype_is_a_number", R"({"a":{"dtype":1,"shape":[6],"data_offsets":[0,24]}})", "tensor a: field dtype"},
+      {"dtype_is_a_number", R"({"a":{"dtype":1,"shape":[6],"data_offsets":[0,24]}})",
+       "tensor a: field dtype"},
       {"dtype_is_missing", R"({"a":{"shape":[6],"data_offsets":[0,24]}})", "is missing"},
       {"unknown_field", R"({"a":{"dtype":"F32","shape":[6],"data_offsets":[0,24],"x":1}})", "unknown field"},
-      {"field_twice", R"({"a":{"dtype":"F32","dtype":"F32","shape":[6],"data_offsets":[0,24]}})", "dtype twice"},
-      {"tensor_twice", a + R"("a":{"dtype":"BF16","shape":[4],"data_offsets":[16,24]}})", "tensor a: listed twice"},
+      {"field_twice", R"({"a":{"dtype":"F32","dtype":"F32","shape":[6],"data_offsets":[0,24]}})",
+       "dtype twice"},
+      {"tensor_twice", a + R"("a":{"dtype":"BF16","shape":[4],"data_offsets":[16,24]}})",
+       "tensor a: listed twice"},
       {"name_not_ascii", "{\"\xc3\xa9\":{}}", "not ASCII"},
       {"name_with_a_control_character", R"({"a\n":{}})", "not ASCII"},
       {"name_empty", R"({"":{}})", "empty or not ASCII"},
@@ -116,7 +122,8 @@ class BadHeaderTest : public ::testing::TestWithParam<BadHeader> {};
 
 TEST_P(BadHeaderTest, IsRefusedByName) {
   TempDir dir;
-  const auto file = OpenText(dir, SafetensorsText(GetParam().header, std::string(GetParam().data_bytes, '\0')));
+  const auto file =
+      OpenText(dir, SafetensorsText(GetParam().header, std::string(GetParam().data_bytes, '\0')));
   ASSERT_FALSE(file.ok());
   EXPECT_EQ(file.status().code(), StatusCode::kInvalidArgument);
   EXPECT_NE(file.status().message().find(GetParam().expected), std::string::npos) << file.status().message();

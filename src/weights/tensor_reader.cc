@@ -1,4 +1,5 @@
-// FP8 is the only form that is converted here, one tensor at a time; the rest is handed on as it lies in the file.
+// FP8 is the only form that is converted here, one tensor at a time; the rest is handed on as it lies in the
+// file.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/tensor_reader.h"
@@ -25,8 +26,8 @@ Status NotFloat(const TensorRef& ref) {
 
 bool IsFloat(DType dtype) { return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16; }
 
-// Exact for every pattern but the two NaNs: the bits, moved to where fp32 has exponent and mantissa, times the
-// difference of the exponents' biases. No branch and no table, so that the compiler can vectorise it.
+// Exact for every pattern but the two NaNs: the bits, moved to where fp32 has exponent and mantissa, times
+// the difference of the exponents' biases. No branch and no table, so that the compiler can vectorise it.
 float FiniteFp8(uint8_t value) {
   const float magnitude = std::bit_cast<float>(static_cast<uint32_t>(value & 0x7f) << 20) * 0x1p120f;
   return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | static_cast<uint32_t>(value & 0x80) << 24);
@@ -62,7 +63,8 @@ StoredMat::StoredMat(StoredMat&& other) noexcept
 Result<TensorRef> TensorReader::FindShaped(const std::string& name, std::span<const int64_t> shape) const {
   ASSIGN_OR_RETURN(const TensorRef ref, checkpoint_.Find(name));
   if (!std::ranges::equal(ref.info->shape, shape)) {
-    return InvalidArgument("{}: shape {}, expected {}", Label(ref), ShapeText(ref.info->shape), ShapeText(shape));
+    return InvalidArgument("{}: shape {}, expected {}", Label(ref), ShapeText(ref.info->shape),
+                           ShapeText(shape));
   }
   return ref;
 }

@@ -14,15 +14,16 @@
 
 namespace penstock {
 
-// FP8 weights with one scale per block of [rows, cols], as DeepSeek-V3 stores them: beside X [n, k] in e4m3 stands
-// X_scale_inv, f32 [ceil(n / rows), ceil(k / cols)], and the weight is X times its block's scale. 0: no such weights.
+// FP8 weights with one scale per block of [rows, cols], as DeepSeek-V3 stores them: beside X [n, k] in e4m3
+// stands X_scale_inv, f32 [ceil(n / rows), ceil(k / cols)], and the weight is X times its block's scale. 0:
+// no such weights.
 struct Fp8Blocks {
   int32_t rows = 0;
   int32_t cols = 0;
 };
 
-// A matrix of f32, f16 or bf16: a view of the file where it can be, else in memory of its own. When it goes, so do
-// the pages of the file that it touched. The checkpoint outlives it.
+// A matrix of f32, f16 or bf16: a view of the file where it can be, else in memory of its own. When it goes,
+// so do the pages of the file that it touched. The checkpoint outlives it.
 class StoredMat {
  public:
   StoredMat(ConstMat view, Buffer own, TensorRef ref) : view_(view), own_(std::move(own)), ref_(ref) {}
@@ -40,7 +41,8 @@ class StoredMat {
 
 class TensorReader {
  public:
-  explicit TensorReader(const Checkpoint& checkpoint, Fp8Blocks fp8 = {}) : checkpoint_(checkpoint), fp8_(fp8) {}
+  explicit TensorReader(const Checkpoint& checkpoint, Fp8Blocks fp8 = {})
+      : checkpoint_(checkpoint), fp8_(fp8) {}
 
   // A [rows, cols] matrix. FP8 weights come dequantised to `fp8_as`, f32 or bf16.
   Result<StoredMat> ReadMatrix(const std::string& name, int64_t rows, int64_t cols, DType fp8_as) const;

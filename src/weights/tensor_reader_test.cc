@@ -37,7 +37,8 @@ TEST(TensorReaderTest, AMatrixIsAViewOfTheFile) {
 TEST(TensorReaderTest, UnalignedDataIsCopied) {
   TempDir dir;
   const std::vector<float> values = {1, 2, 3, 4};
-  const Checkpoint checkpoint = OpenWith(dir, SafetensorsBuilder().AddF32("w", {2, 2}, values), /*align=*/false);
+  const Checkpoint checkpoint =
+      OpenWith(dir, SafetensorsBuilder().AddF32("w", {2, 2}, values), /*align=*/false);
   const auto mat = TensorReader(checkpoint).ReadMatrix("w", 2, 2, DType::kBF16);
   ASSERT_TRUE(mat.ok()) << mat.status().message();
   EXPECT_EQ(reinterpret_cast<uintptr_t>(mat->view().data) % 4, 0u);
@@ -59,7 +60,8 @@ TEST(TensorReaderTest, ErrorsSayWhatWasFoundAndExpected) {
   ExpectError(reader.ReadMatrix("i", 2, 1, DType::kF32).status(), StatusCode::kUnimplemented, "dtype I32");
   ExpectError(reader.ReadMatrix("d", 1, 1, DType::kF32).status(), StatusCode::kUnimplemented, "dtype F64");
   ExpectError(reader.ReadMatrix("q", 1, 4, DType::kF32).status(), StatusCode::kUnimplemented, "F8_E4M3");
-  ExpectError(reader.ReadMatrix("x", 1, 4, DType::kF32).status(), StatusCode::kNotFound, "tensor x is missing");
+  ExpectError(reader.ReadMatrix("x", 1, 4, DType::kF32).status(), StatusCode::kNotFound,
+              "tensor x is missing");
 }
 
 TEST(TensorReaderTest, VectorsOfEveryFloatTypeBecomeFp32) {
@@ -83,7 +85,9 @@ class Fp8Test : public ::testing::Test {
   SafetensorsBuilder Builder(const std::vector<float>& scales, std::vector<int64_t> scale_shape = {2, 2}) {
     weights_.clear();
     for (int i = 0; i < kRows * kCols; ++i) weights_ += static_cast<char>(17 * i % 127 + (i % 2) * 128);
-    return SafetensorsBuilder().Add("w", "F8_E4M3", {kRows, kCols}, weights_).AddF32("w_scale_inv", scale_shape, scales);
+    return SafetensorsBuilder()
+        .Add("w", "F8_E4M3", {kRows, kCols}, weights_)
+        .AddF32("w_scale_inv", scale_shape, scales);
   }
 
   TempDir dir_;
@@ -143,8 +147,8 @@ TEST_F(Fp8Test, BadScalesAreRefused) {
   }
   {
     const Checkpoint checkpoint = OpenWith(dir_, SafetensorsBuilder().Add("w", "F8_E4M3", {1, 1}, "\x01"));
-    ExpectError(TensorReader(checkpoint, blocks).ReadMatrix("w", 1, 1, DType::kF32).status(), StatusCode::kNotFound,
-                "tensor w_scale_inv is missing");
+    ExpectError(TensorReader(checkpoint, blocks).ReadMatrix("w", 1, 1, DType::kF32).status(),
+                StatusCode::kNotFound, "tensor w_scale_inv is missing");
   }
 }
 

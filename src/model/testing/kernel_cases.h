@@ -5,14 +5,27 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/thread_team.h"
 #include "kernels/kernels.h"
 
 namespace penstock::testing {
 
-inline std::vector<std::string> KernelNames() { return {"ref"}; }
+inline std::vector<std::string> KernelNames() {
+  std::vector<std::string> names = {"ref"};
+  for (const std::string_view isa : UsableCpuIsas()) names.emplace_back(isa);
+  return names;
+}
 
-inline std::unique_ptr<Kernels> MakeKernels(const std::string&) { return MakeRefKernels(); }
+// The kernels and the threads that they use.
+struct TestKernels {
+  explicit TestKernels(const std::string& name)
+      : kernels(name == "ref" ? MakeRefKernels() : MakeCpuKernels(team, name)) {}
+
+  ThreadTeam team{2};
+  std::unique_ptr<Kernels> kernels;
+};
 
 }  // namespace penstock::testing

@@ -1,5 +1,5 @@
-// For tests: a model cut into stages that are run in turn, the hidden states handed over by copying, and sequences
-// whose blocks lie in a scattered order.
+// For tests: a model cut into stages that are run in turn, the hidden states handed over by copying, and
+// sequences whose blocks lie in a scattered order.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -30,8 +30,8 @@ class StagedModel {
               Kernels& kernels)
       : options_(options), config_(config) {
     for (int s = 0; s < num_stages; ++s) {
-      const LayerRange range{config.num_layers * s / num_stages, config.num_layers * (s + 1) / num_stages, s == 0,
-                             s == num_stages - 1};
+      const LayerRange range{config.num_layers * s / num_stages, config.num_layers * (s + 1) / num_stages,
+                             s == 0, s == num_stages - 1};
       stages_.push_back(LoadModel(dir, config, range, options, kernels).value());
       stages_.back()->AllocateKv(kNumBlocks);
     }
@@ -40,7 +40,8 @@ class StagedModel {
   // A sequence of these tokens, with blocks of its own.
   TestSequence NewSequence(std::vector<int32_t> tokens) {
     TestSequence sequence{std::move(tokens), {}, 0};
-    const int32_t count = (static_cast<int32_t>(sequence.tokens.size()) + options_.block_size - 1) / options_.block_size;
+    const int32_t count =
+        (static_cast<int32_t>(sequence.tokens.size()) + options_.block_size - 1) / options_.block_size;
     for (int32_t i = 0; i < count; ++i) sequence.block_ids.push_back(NextBlock());
     return sequence;
   }
@@ -63,7 +64,8 @@ class StagedModel {
     std::vector<SeqSpan> spans;
     for (const Chunk& chunk : chunks) {
       TestSequence& sequence = *chunk.sequence;
-      spans.push_back({static_cast<int32_t>(ids.size()), chunk.len, sequence.num_computed, sequence.block_ids.data()});
+      spans.push_back(
+          {static_cast<int32_t>(ids.size()), chunk.len, sequence.num_computed, sequence.block_ids.data()});
       for (int32_t i = 0; i < chunk.len; ++i) {
         ids.push_back(sequence.tokens.at(sequence.num_computed + i));
         positions.push_back(sequence.num_computed + i + chunk.position_shift);
@@ -79,7 +81,8 @@ class StagedModel {
     stages_.back()->Logits(hidden, Mat(logits.data(), DType::kF32, num_tokens, config_.vocab_size));
     std::vector<std::vector<float>> rows;
     for (int64_t r = 0; r < num_tokens; ++r) {
-      rows.emplace_back(logits.begin() + r * config_.vocab_size, logits.begin() + (r + 1) * config_.vocab_size);
+      rows.emplace_back(logits.begin() + r * config_.vocab_size,
+                        logits.begin() + (r + 1) * config_.vocab_size);
     }
     return rows;
   }
@@ -105,7 +108,8 @@ class StagedModel {
   int32_t blocks_taken_ = 0;
 };
 
-inline float MaxDifference(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
+inline float MaxDifference(const std::vector<std::vector<float>>& a,
+                           const std::vector<std::vector<float>>& b) {
   CHECK_EQ(a.size(), b.size());
   float largest = 0;
   for (size_t r = 0; r < a.size(); ++r) {

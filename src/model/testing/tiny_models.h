@@ -38,7 +38,8 @@ inline Json TinyConfig(std::string_view family) {
   } else {
     CHECK(family == "deepseek_v3") << family;
     config["architectures"] = {"DeepseekV3ForCausalLM"};
-    config.update({{"q_lora_rank", 48}, {"kv_lora_rank", 32}, {"qk_nope_head_dim", 32}, {"qk_rope_head_dim", 16}});
+    config.update(
+        {{"q_lora_rank", 48}, {"kv_lora_rank", 32}, {"qk_nope_head_dim", 32}, {"qk_rope_head_dim", 16}});
     config.update({{"v_head_dim", 16}, {"num_key_value_heads", 4}, {"n_routed_experts", 8}, {"n_group", 4}});
     config.update({{"topk_group", 2}, {"num_experts_per_tok", 3}, {"moe_intermediate_size", 32}});
     config.update({{"n_shared_experts", 2}, {"first_k_dense_replace", 1}, {"num_nextn_predict_layers", 1}});
@@ -60,7 +61,9 @@ inline std::vector<float> RandomValues(const TensorSpec& spec, std::mt19937& ran
   for (const int64_t dim : spec.shape) count *= static_cast<size_t>(dim);
   const bool is_norm = spec.name.find("norm") != spec.name.npos;
   const bool is_matrix = spec.shape.size() == 2 && spec.name.find("embed") == spec.name.npos;
-  const float spread = is_matrix ? 1.5f / std::sqrt(static_cast<float>(spec.shape[1])) : is_norm ? 0.2f : 0.3f;
+  const float spread = is_matrix ? 1.5f / std::sqrt(static_cast<float>(spec.shape[1]))
+                       : is_norm ? 0.2f
+                                 : 0.3f;
   std::normal_distribution<float> normal(is_norm ? 1.0f : 0.0f, spread);
   std::vector<float> values(count);
   for (float& value : values) value = normal(random);

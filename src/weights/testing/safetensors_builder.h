@@ -49,7 +49,9 @@ class TempDir {
 inline std::string BytesOf(const void* data, size_t size) {
   return std::string(static_cast<const char*>(data), size);
 }
-inline std::string F32Bytes(std::span<const float> values) { return BytesOf(values.data(), values.size() * 4); }
+inline std::string F32Bytes(std::span<const float> values) {
+  return BytesOf(values.data(), values.size() * 4);
+}
 inline std::string Bf16Bytes(std::span<const float> values) {
   std::vector<Bf16> rounded;
   for (const float value : values) rounded.push_back(ToBf16(value));
@@ -62,16 +64,19 @@ inline std::string SafetensorsText(const std::string& header, const std::string&
   return BytesOf(&size, 8) + header + data;
 }
 
-// Collects tensors; Text() is the file. With `align`, the header is padded so that data begins at a multiple of 8.
+// Collects tensors; Text() is the file. With `align`, the header is padded so that data begins at a multiple
+// of 8.
 class SafetensorsBuilder {
  public:
   SafetensorsBuilder& Add(const std::string& name, const std::string& dtype, std::vector<int64_t> shape,
                           const std::string& bytes) {
-    header_[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {data_.size(), data_.size() + bytes.size()}}};
+    header_[name] = {
+        {"dtype", dtype}, {"shape", shape}, {"data_offsets", {data_.size(), data_.size() + bytes.size()}}};
     data_ += bytes;
     return *this;
   }
-  SafetensorsBuilder& AddF32(const std::string& name, std::vector<int64_t> shape, std::span<const float> values) {
+  SafetensorsBuilder& AddF32(const std::string& name, std::vector<int64_t> shape,
+                             std::span<const float> values) {
     return Add(name, "F32", std::move(shape), F32Bytes(values));
   }
 
