@@ -68,7 +68,7 @@ PROMPTS: list = [
     "Once upon a time, in a small village at the edge of a dark forest, there lived a clockmaker who had never owned a clock. "
     "People came from far away to ask him the hour, and he always",
     _PROSE.split("\n\n")[0],
-    _PROSE,
+    _PROSE + "\n\n" + _CODE,
     _PROSE + "\nSummary:",
     [{"role": "user", "content": "What is gravity?"}],
     [{"role": "system", "content": "Answer in one short sentence."},
