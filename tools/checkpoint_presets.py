@@ -76,14 +76,15 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 4096,
         "num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 32,
     }),
-    "tiny-qwen3-moe-mixed": ("tiny-qwen3-moe", {  # sparse layers: only 1
-        "decoder_sparse_step": 2, "mlp_only_layers": [3], "norm_topk_prob": False, "attention_bias": True,
+    "tiny-qwen3-moe-mixed": ("tiny-qwen3-moe", {  # sparse layers: 1 and 5
+        "num_hidden_layers": 6, "decoder_sparse_step": 2, "mlp_only_layers": [3], "norm_topk_prob": False, "attention_bias": True,
     }),
     "tiny-deepseek-v3": ("deepseek_v3", {
         "vocab_size": 512, "hidden_size": 160, "intermediate_size": 192, "num_hidden_layers": 4,
         "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 48, "kv_lora_rank": 32,
         "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 48, "max_position_embeddings": 5120,
-        "n_routed_experts": 12, "num_experts_per_tok": 4, "n_group": 4, "topk_group": 2, "moe_intermediate_size": 32,
+        "n_routed_experts": 12, "num_experts_per_tok": 4, "n_group": 4, "topk_group": 2,
+        "moe_intermediate_size": 32,
         "rope_scaling": {"beta_fast": 32, "beta_slow": 1, "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0,
                          "original_max_position_embeddings": 128, "type": "yarn"},
     }),

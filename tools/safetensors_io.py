@@ -95,7 +95,7 @@ def write_file(path: str, tensors: Iterable[TensorInfo], data_of: Callable[[Tens
             written = 0
             for block in data_of(info):
                 assert block.dtype == STORAGE[info.dtype], (info, block.dtype)
-                written += file.write(np.ascontiguousarray(block).data.cast("B"))
+                written += file.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
             assert written == info.num_bytes, (info, written)
     return offset
 
