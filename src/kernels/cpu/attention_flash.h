@@ -153,26 +153,21 @@ static void FlashTile(const typename W::Element* q, int64_t ldq, int64_t num_row
                       const FlashState& state) {
   constexpr int64_t kTileRows = W::Simd::kTileRows;
   if (seen.Visible(num_rows - 1) == 0) return;
-  for (int64_t column = 0; column < keys.num_columns; column += Panels<W>::kWidth) {
-    for (int64_t r = seen.FirstRowSeeing(column) / kTileRows * kTileRows; r < num_rows; r += kTileRows) {
-      const int rows = static_cast<int>(num_rows - r < kTileRows ? num_rows - r : kTileRows);
-      PanelTile<W>(q + r * ldq, ldq, rows, keys, 0, column, keys.depth, scores + r * lds + column, lds, false);
-    }
-  }
+  PanelProduct<W>(
+      q, ldq, num_rows, keys, scores, lds, false,
+      [&](int64_t column) { return seen.FirstRowSeeing(column) / kTileRows * kTileRows; },
+      [&](int64_t) { return keys.depth; });
 
   SoftmaxTile<W>(scores, lds, num_rows, seen, scale_log2, state);
 
   const auto* probabilities = reinterpret_cast<const typename W::Element*>(scores);
   const int64_t ldp = lds * static_cast<int64_t>(sizeof(float) / sizeof(typename W::Element));
-  for (int64_t column = 0; column < values.num_columns; column += Panels<W>::kWidth) {
-    for (int64_t r = 0; r < num_rows; r += kTileRows) {
-      const int rows = static_cast<int>(num_rows - r < kTileRows ? num_rows - r : kTileRows);
-      const int64_t words = (seen.Visible(r + rows - 1) + W::kPerWord - 1) / W::kPerWord;
-      if (words == 0) continue;
-      PanelTile<W>(probabilities + r * ldp, ldp, rows, values, 0, column, words,
-                   state.acc + r * state.value_dim + column, state.value_dim, true);
-    }
-  }
+  PanelProduct<W>(
+      probabilities, ldp, num_rows, values, state.acc, state.value_dim, true, [](int64_t) { return 0; },
+      [&](int64_t r) {
+        const int64_t last = r + kTileRows < num_rows ? r + kTileRows - 1 : num_rows - 1;
+        return (seen.Visible(last) + W::kPerWord - 1) / W::kPerWord;
+      });
 }
 
 }  // namespace

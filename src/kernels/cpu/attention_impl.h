@@ -76,35 +76,38 @@ static void LoadPagedTile(const KeySource& source, int64_t key0, int64_t num_key
   });
 }
 
-// Asks for part `part` of `num_parts` of the tile that LoadPagedTile will read.
+// Asks for the share [begin, end) / whole of the tile of keys [key0, key0 + num_keys).
 template <typename CacheT>
 static void PrefetchPagedTile(const KeySource& source, int64_t key0, int64_t num_keys, int64_t key_dim,
-                              int64_t value_dim, int64_t part, int64_t num_parts) {
-  constexpr int64_t kLine = 64;
+                              int64_t value_dim, int64_t begin, int64_t end, int64_t whole) {
   const int64_t block_size = source.cache.block_size;
+  auto prefetch = [&](const std::byte* data, int64_t bytes) {
+    for (int64_t i = bytes * begin / whole / 64 * 64; i < bytes * end / whole; i += 64) {
+      __builtin_prefetch(data + i, 0, 2);
+    }
+  };
   ForBlockPieces(source, key0, key0 + num_keys, [&](int64_t pos, int64_t count) {
-    if (count < block_size / 2) return;  // not worth it: keys of a block lie together
-    const int64_t key_bytes = block_size * key_dim * sizeof(CacheT), value_bytes = count * value_dim * sizeof(CacheT);
-    const std::byte* keys = BlockPart<std::byte>(source, pos, source.key_offset);
-    const std::byte* values =
-        BlockPart<std::byte>(source, pos, source.value_offset) + pos % block_size * value_dim * sizeof(CacheT);
-    for (int64_t i = key_bytes * part / num_parts; i < key_bytes * (part + 1) / num_parts; i += kLine) {
-      __builtin_prefetch(keys + i, 0, 2);
-    }
-    for (int64_t i = value_bytes * part / num_parts; i < value_bytes * (part + 1) / num_parts; i += kLine) {
-      __builtin_prefetch(values + i, 0, 2);
-    }
+    if (count < block_size) return;  // keys of a block lie together: a part of them is in too many places
+    prefetch(BlockPart<std::byte>(source, pos, source.key_offset), count * key_dim * sizeof(CacheT));
+    prefetch(BlockPart<std::byte>(source, pos, source.value_offset), count * value_dim * sizeof(CacheT));
   });
 }
 
-// Keys [key0, key0 + num_keys) of a paged cache for few rows: what FlashTile does, without packing.
+// Keys [key0, key0 + num_keys) of a paged cache for few rows: what FlashTile does, without packing. Here memory is
+// the limit, so the next tile, of `next_keys` keys, is asked for piece by piece on the way.
 template <class W, typename CacheT>
 static void FlashPagedRows(const typename W::Element* q, int64_t key_dim, int64_t num_rows, const KeySource& source,
-                           const Causality& seen, float scale_log2, float* scores, int64_t lds,
+                           const Causality& seen, int64_t next_keys, float scale_log2, float* scores, int64_t lds,
                            const FlashState& state) {
   constexpr int64_t kDepth = kOperandDepth<CacheT>;
   const int64_t block_size = source.cache.block_size, value_dim = state.value_dim;
+  auto prefetch = [&](int64_t pos, int64_t count, int64_t half) {
+    const int64_t begin = half * seen.num_keys + pos - seen.key0;
+    PrefetchPagedTile<CacheT>(source, seen.key0 + seen.num_keys, next_keys, key_dim, value_dim, begin, begin + count,
+                              2 * seen.num_keys);
+  };
   ForBlockPieces(source, seen.key0, seen.key0 + seen.num_keys, [&](int64_t pos, int64_t count) {
+    prefetch(pos, count, 0);
     const auto* keys = BlockPart<OperandWord<CacheT>>(source, pos, source.key_offset) + pos % block_size;
     OperandProduct<W, CacheT>(q, key_dim, num_rows, keys, block_size, key_dim / kDepth, PadTo16(count),
                               scores + pos - seen.key0, lds, false);
@@ -113,6 +116,7 @@ static void FlashPagedRows(const typename W::Element* q, int64_t key_dim, int64_
   const auto* probabilities = reinterpret_cast<const typename W::Element*>(scores);
   const int64_t ldp = lds * static_cast<int64_t>(sizeof(float) / sizeof(typename W::Element));
   ForBlockPieces(source, seen.key0, seen.key0 + seen.num_keys, [&](int64_t pos, int64_t count) {
+    prefetch(pos, count, 1);
     const auto* values = BlockPart<OperandWord<CacheT>>(source, pos, source.value_offset);
     OperandProduct<W, CacheT>(probabilities + pos - seen.key0, ldp, num_rows,
                               values + pos % block_size / kDepth * value_dim, value_dim, (count + kDepth - 1) / kDepth,
@@ -189,7 +193,8 @@ static void FlashStep(const FlashTask& task, int64_t key0, int64_t num_keys, int
   const int64_t num_tiles = (num_rows + task.row_tile - 1) / task.row_tile;
   for (int64_t i = 0; i < num_tiles; ++i) {
     if constexpr (!kLatent) {
-      PrefetchPagedTile<CacheT>(task.keys, key0 + num_keys, next_keys, task.key_dim, task.value_dim, i, num_tiles);
+      PrefetchPagedTile<CacheT>(task.keys, key0 + num_keys, next_keys, task.key_dim, task.value_dim, i, i + 1,
+                                num_tiles);
     }
     const int64_t r = i * task.row_tile;
     const int64_t rows = num_rows - r < task.row_tile ? num_rows - r : task.row_tile;
@@ -217,8 +222,8 @@ static void RunFlash(const FlashTask& task, void* memory) {
     const int64_t num_keys = keys_at(key0);
     if (!kLatent && rows <= kThinRows) {
       const Causality seen{task.row_begin, task.q.group, task.q.pos, key0, num_keys};
-      FlashPagedRows<W, CacheT>(scratch.q, task.key_dim, rows, task.keys, seen, task.scale * kLog2E, scratch.scores,
-                                task.key_tile, scratch.state);
+      FlashPagedRows<W, CacheT>(scratch.q, task.key_dim, rows, task.keys, seen, keys_at(key0 + num_keys),
+                                task.scale * kLog2E, scratch.scores, task.key_tile, scratch.state);
     } else {
       FlashStep<W, CacheT, kLatent>(task, key0, num_keys, keys_at(key0 + num_keys), scratch);
     }

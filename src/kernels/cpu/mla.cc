@@ -108,16 +108,19 @@ std::unique_ptr<PackedKvB> CpuAttention::PackKvB(ConstMat kv_b, const MlaShape& 
   CHECK_EQ(kv_b.cols, shape.kv_lora_rank);
   auto packed = std::make_unique<CpuPackedKvB>(shape, compute);
   const int64_t nope = PadDim(shape.nope_dim), rank = PadDim(shape.kv_lora_rank);
-  for (int64_t row = 0; row < kv_b.rows; ++row) {
-    const int64_t head = row / (shape.nope_dim + shape.v_dim), i = row % (shape.nope_dim + shape.v_dim);
-    const bool is_key = i < shape.nope_dim;
-    const int64_t column = is_key ? i : nope + i - shape.nope_dim;
-    for (int64_t r = 0; r < kv_b.cols; ++r) {
-      const float x = ReadAt(kv_b.RowPtr(row), kv_b.dtype, r);
-      WriteAt(packed->Expand(head), compute, OperandIndex(compute, r, column, packed->ExpandColumns()), x);
-      if (is_key) WriteAt(packed->Absorb(head), compute, OperandIndex(compute, i, r, rank), x);
+  const int64_t rows_per_head = shape.nope_dim + shape.v_dim;
+  team_.ParallelFor(shape.num_heads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin * rows_per_head; row < end * rows_per_head; ++row) {
+      const int64_t head = row / rows_per_head, i = row % rows_per_head;
+      const bool is_key = i < shape.nope_dim;
+      const int64_t column = is_key ? i : nope + i - shape.nope_dim;
+      for (int64_t r = 0; r < kv_b.cols; ++r) {
+        const float x = ReadAt(kv_b.RowPtr(row), kv_b.dtype, r);
+        WriteAt(packed->Expand(head), compute, OperandIndex(compute, r, column, packed->ExpandColumns()), x);
+        if (is_key) WriteAt(packed->Absorb(head), compute, OperandIndex(compute, i, r, rank), x);
+      }
     }
-  }
+  });
   return packed;
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 struct SimdGeneric {
   static constexpr int kLanes = 4;
-  static constexpr int kTileRows = 3;  // register tile of a product: rows × vectors of kLanes columns,
+  static constexpr int kTileRows = 2;  // register tile of a product: rows × vectors of kLanes columns,
   static constexpr int kTileVecs = 4;  // together a multiple of 16 columns
   static constexpr int kThinVecs = 4;  // the same for one or two rows
   typedef float Vec __attribute__((vector_size(16)));

@@ -218,22 +218,35 @@ static void OperandProduct(const typename W::Element* a, int64_t lda, int64_t nu
   }
 }
 
-// C[num_rows, b.num_columns] = A · B, with all of B's depth, in pieces that keep a panel in the L1 cache.
+// Rows of a panel that are used at once, so that they stay in the L1 cache for all rows of A: 16 KiB.
 template <class W>
-static void PanelProduct(const typename W::Element* a, int64_t lda, int64_t num_rows, const Panels<W>& b, float* c,
-                         int64_t ldc) {
-  constexpr int64_t kPieceWords = 256;
+constexpr int64_t kPanelRows = (16 << 10) / (Panels<W>::kWidth * 4);
+
+// C (+)= A · B, the general case: register tiles for rows [first_row(column), num_rows), where first_row is a multiple
+// of the tile's rows, and the first words(r) words of the sum for the tile that begins at row r.
+template <class W, typename FirstRow, typename Words>
+PENSTOCK_INLINE void PanelProduct(const typename W::Element* a, int64_t lda, int64_t num_rows, const Panels<W>& b,
+                                  float* c, int64_t ldc, bool accumulate, FirstRow&& first_row, Words&& words) {
   constexpr int kTileRows = W::Simd::kTileRows;
-  for (int64_t row = 0; row < b.depth; row += kPieceWords) {
-    const int64_t words = b.depth - row < kPieceWords ? b.depth - row : kPieceWords;
+  for (int64_t row = 0; row < b.depth; row += kPanelRows<W>) {
     for (int64_t column = 0; column < b.num_columns; column += Panels<W>::kWidth) {
-      for (int64_t r = 0; r < num_rows; r += kTileRows) {
+      for (int64_t r = first_row(column); r < num_rows; r += kTileRows) {
         const int rows = static_cast<int>(num_rows - r < kTileRows ? num_rows - r : kTileRows);
-        PanelTile<W>(a + r * lda + row * W::kPerWord, lda, rows, b, row, column, words, c + r * ldc + column, ldc,
-                     row > 0);
+        const int64_t left = words(r) - row;
+        if (left <= 0) continue;
+        PanelTile<W>(a + r * lda + row * W::kPerWord, lda, rows, b, row, column,
+                     left < kPanelRows<W> ? left : kPanelRows<W>, c + r * ldc + column, ldc, accumulate || row > 0);
       }
     }
   }
+}
+
+// C[num_rows, b.num_columns] = A · B.
+template <class W>
+static void PanelProduct(const typename W::Element* a, int64_t lda, int64_t num_rows, const Panels<W>& b, float* c,
+                         int64_t ldc) {
+  PanelProduct<W>(
+      a, lda, num_rows, b, c, ldc, false, [](int64_t) { return 0; }, [&](int64_t) { return b.depth; });
 }
 
 }  // namespace
