@@ -144,14 +144,22 @@ Status HfTokenizer::Describe(const TokenizerOptions& options) {
 
 // The post-processor puts the same ids around every text: found by what it puts around one.
 Status HfTokenizer::FindAddedIds() {
+  if (config_.add_bos_token || config_.add_eos_token) {
+    const auto add = [&](bool wanted, const std::optional<std::string>& token, std::vector<int32_t>& ids) {
+      const std::optional<int32_t> id = wanted && token ? TokenToId(*token) : std::nullopt;
+      if (id) ids.push_back(*id);
+    };
+    add(config_.add_bos_token.value_or(false), config_.bos_token, ids_before_);
+    add(config_.add_eos_token.value_or(false), config_.eos_token, ids_after_);
+    return OkStatus();
+  }
   constexpr std::string_view kProbe = "penstock";
   std::vector<int32_t> bare, whole;
   RETURN_IF_ERROR(EncodeInto(kProbe, false, bare));
   RETURN_IF_ERROR(EncodeInto(kProbe, true, whole));
   const auto begin = std::ranges::search(whole, bare).begin();
-  if (bare.empty() || begin == whole.end()) {
-    cut_rules_ = {};
-    return OkStatus();
+  if (begin == whole.end() && !bare.empty()) {
+    return Unimplemented("a post-processor that does more than to put tokens before and after the text");
   }
   ids_before_.assign(whole.begin(), begin);
   ids_after_.assign(begin + bare.size(), whole.end());
@@ -185,11 +193,7 @@ Status HfTokenizer::EncodeInto(std::string_view text, bool add_special_tokens, s
 }
 
 Result<std::vector<int32_t>> HfTokenizer::Encode(std::string_view text, bool add_special_tokens) const {
-  if (text.size() <= kParallelBytes || helpers_ == nullptr) {
-    std::vector<int32_t> ids;
-    RETURN_IF_ERROR(EncodeInto(text, add_special_tokens, ids));
-    return ids;
-  }
+  if (text.size() <= kParallelBytes || helpers_ == nullptr) return EncodeInPieces(text, add_special_tokens, text.size() + 1);
   const size_t share = text.size() / (4 * (helpers_->num_threads() + 1));  // several for each thread evens out
   return EncodeInPieces(text, add_special_tokens, std::clamp(share, kMinPieceBytes, kMaxPieceBytes));
 }

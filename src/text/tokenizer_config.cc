@@ -57,6 +57,11 @@ Status ReadChatTemplates(const Json& config, const std::string& path, TokenizerC
   return OkStatus();
 }
 
+std::optional<bool> BoolAt(const Json& config, const char* key) {
+  if (!config.contains(key) || !config[key].is_boolean()) return std::nullopt;
+  return config[key].get<bool>();
+}
+
 std::optional<std::string> Find(const TokenizerConfig& config, std::string_view name) {
   for (const auto& [key, text] : config.special_tokens) {
     if (key == name) return text;
@@ -73,6 +78,8 @@ Result<TokenizerConfig> ReadTokenizerConfig(const std::string& model_dir) {
   if (json) {
     RETURN_IF_ERROR(ReadSpecialTokens(*json, path, config));
     RETURN_IF_ERROR(ReadChatTemplates(*json, path, config));
+    config.add_bos_token = BoolAt(*json, "add_bos_token");
+    config.add_eos_token = BoolAt(*json, "add_eos_token");
   }
   const std::string map_path = model_dir + "/special_tokens_map.json";
   ASSIGN_OR_RETURN(const std::optional<Json> map, ReadObject(map_path));

@@ -247,6 +247,25 @@ TEST_F(TokenizerFiles, SpecialTokensMapFillsIn) {
   EXPECT_EQ(tokenizer->bos_token(), "<|im_start|>");
 }
 
+// As transformers: where the config speaks of it, the post-processor of tokenizer.json does not count.
+TEST_F(TokenizerFiles, ConfigDecidesOnBosAndEos) {
+  std::filesystem::copy(TestdataPath("llama2_style") + "/tokenizer.json", dir_);  // its post-processor adds <s>
+  const auto encode = [&](const std::string& flags) {
+    Write("tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": "</s>")" + flags + "}");
+    return *(*Tokenizer::Load(dir_.string()))->Encode("a", true);
+  };
+  const Ids bos = {1}, eos = {2};
+  const Ids bare = *(*Tokenizer::Load(dir_.string()))->Encode("a", false);
+  const auto join = [](Ids ids, const Ids& more) {
+    ids.insert(ids.end(), more.begin(), more.end());
+    return ids;
+  };
+  EXPECT_EQ(encode(""), join(bos, bare));
+  EXPECT_EQ(encode(R"(, "add_bos_token": false)"), bare);
+  EXPECT_EQ(encode(R"(, "add_bos_token": true, "add_eos_token": true)"), join(join(bos, bare), eos));
+  EXPECT_EQ(encode(R"(, "add_eos_token": true)"), join(bare, eos));
+}
+
 TEST_F(TokenizerFiles, MalformedFilesAreRefused) {
   for (const char* text : {"", "{", "[]", "null", "{}", R"({"model": {}})", R"({"model": {"type": "BPE", "vocab": 3, "merges": []}})",
                            R"({"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}})",
