@@ -7,13 +7,15 @@ Status Admission::Enter(const std::string& request_id, int64_t num_prompt_tokens
   if (prefill_tokens_.contains(request_id)) return InvalidArgument("request_id {} is in use", request_id);
   if (max_reqs_ > 0 && num_live() >= max_reqs_) {
     ++rejections_["max_num_queued_reqs"];
-    return ResourceExhausted("The engine is currently busy: {} requests are queued or running, the limit is {}.",
-                             num_live(), max_reqs_);
+    return ResourceExhausted(
+        "The engine is currently busy: {} requests are queued or running, the limit is {}.", num_live(),
+        max_reqs_);
   }
   if (max_tokens_ > 0 && num_prefill_tokens_ >= max_tokens_) {
     ++rejections_["max_num_queued_tokens"];
-    return ResourceExhausted("The engine's prefill token backlog limit is reached: {} tokens, the limit is {}.",
-                             num_prefill_tokens_, max_tokens_);
+    return ResourceExhausted(
+        "The engine's prefill token backlog limit is reached: {} tokens, the limit is {}.",
+        num_prefill_tokens_, max_tokens_);
   }
   prefill_tokens_.emplace(request_id, num_prompt_tokens);
   num_prefill_tokens_ += num_prompt_tokens;

@@ -19,7 +19,8 @@ class Admission {
  public:
   Admission(int32_t max_reqs, int64_t max_tokens) : max_reqs_(max_reqs), max_tokens_(max_tokens) {}
 
-  // kInvalidArgument if a live request has this id; kResourceExhausted, counted by reason, where a limit is reached.
+  // kInvalidArgument if a live request has this id; kResourceExhausted, counted by reason, where a limit is
+  // reached.
   Status Enter(const std::string& request_id, int64_t num_prompt_tokens);
   void OnFirstToken(const std::string& request_id);
   void Leave(const std::string& request_id);

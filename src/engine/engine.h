@@ -46,13 +46,13 @@ struct EngineStats {
   int64_t waiting_prompt_tokens = 0;   // prompt tokens not yet computed, of waiting and running requests
   int32_t steps_in_flight = 0;
   int64_t last_progress_us = 0;        // when a step last came back, or work last appeared on an idle engine
-  double prefill_us_per_token = 0;     // of late, with the pipeline busy; 0: not known. Times waiting_prompt_tokens: how
-                                       // long a new request may have to wait
+  double prefill_us_per_token = 0;     // of late, with the pipeline busy; 0: not known. Times
+                                       // waiting_prompt_tokens: how long a new request may have to wait
   // counters
   uint64_t prompt_tokens = 0;          // prompt tokens of requests whose prefill ended, cached ones included
   uint64_t prompt_tokens_cached = 0;
   uint64_t generation_tokens = 0;
-  uint64_t computed_prompt_tokens = 0; // prompt tokens whose steps have come back, those computed again included
+  uint64_t computed_prompt_tokens = 0; // prompt tokens whose steps have come back, recomputed ones included
   uint64_t prefix_cache_queries = 0;   // tokens looked up
   uint64_t prefix_cache_hits = 0;      // tokens found
   uint64_t preemptions = 0;
@@ -96,8 +96,8 @@ class Engine {
   // Drops all cached prefix blocks that no live sequence uses.
   virtual void ResetPrefixCache() = 0;
 
-  // Records every step from now on; StopTrace ends that and gives the record as JSON that Perfetto and chrome://tracing
-  // show (engine/step_trace.h).
+  // Records every step from now on; StopTrace ends that and gives the record as JSON that Perfetto and
+  // chrome://tracing show (engine/step_trace.h).
   virtual void StartTrace() {}
   virtual std::string StopTrace() { return "{}"; }
 

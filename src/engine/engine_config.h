@@ -13,14 +13,14 @@
 namespace penstock {
 
 struct EngineConfig {
-  SchedulerConfig scheduler;           // num_stages is the executor's, whatever it says here
+  SchedulerConfig scheduler;  // num_stages is the executor's, whatever it says here
   int32_t vocab_size = 0;
   std::vector<TokenId> eos_token_ids;  // each ends a sequence
   int32_t max_logprobs = 20;
-  uint64_t seed = 0;                   // of the seeds drawn for requests that bring none
+  uint64_t seed = 0;  // of the seeds drawn for requests that bring none
 
-  int32_t max_num_queued_reqs = 0;     // live requests, waiting or running; 0: no limit
-  int64_t max_num_queued_tokens = 0;   // prompt tokens of live requests without a first token; 0: no limit
+  int32_t max_num_queued_reqs = 0;    // live requests, waiting or running; 0: no limit
+  int64_t max_num_queued_tokens = 0;  // prompt tokens of live requests without a first token; 0: no limit
   HealthRule health;
   int64_t log_interval_us = 10'000'000;  // between lines of statistics, while there is traffic; 0: none
 

@@ -18,7 +18,9 @@ std::unique_ptr<ChunkPlanner> OrStatic(std::unique_ptr<ChunkPlanner> planner) {
   return planner ? std::move(planner) : std::make_unique<StaticChunkPlanner>();
 }
 
-bool Contains(const std::vector<TokenId>& ids, TokenId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+bool Contains(const std::vector<TokenId>& ids, TokenId id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
 
 // What is never drawn below min_tokens; each once.
 std::vector<TokenId> StopIds(const std::vector<TokenId>& eos_token_ids, const SamplingParams& sampling) {
@@ -44,14 +46,16 @@ EngineCore::EngineCore(const EngineConfig& config, Executor& executor, TokenText
   CHECK_GT(config_.vocab_size, 0);
 }
 
-// ---- Requests ------------------------------------------------------------------------------------------------------
+// ---- Requests ------------------------------------------------------------------------
 
 Status EngineCore::CheckRequest(const Request& request) const {
   RETURN_IF_ERROR(scheduler_.CheckPromptLength(static_cast<int64_t>(request.prompt_ids.size())));
   const SamplingParams& sampling = request.sampling;
-  if (sampling.max_tokens < 1) return InvalidArgument("max_tokens is {}, expected at least 1", sampling.max_tokens);
+  if (sampling.max_tokens < 1)
+    return InvalidArgument("max_tokens is {}, expected at least 1", sampling.max_tokens);
   if (sampling.min_tokens < 0 || sampling.min_tokens > sampling.max_tokens) {
-    return InvalidArgument("min_tokens is {}, expected 0 to max_tokens ({})", sampling.min_tokens, sampling.max_tokens);
+    return InvalidArgument("min_tokens is {}, expected 0 to max_tokens ({})", sampling.min_tokens,
+                           sampling.max_tokens);
   }
   for (const auto& count : {sampling.logprobs, sampling.prompt_logprobs}) {
     if (count && (*count < 0 || *count > config_.max_logprobs)) {
@@ -92,7 +96,8 @@ void EngineCore::Admit(Request request, OutputSink sink, int64_t arrival_us) {
   spec.id = seq;
   spec.prompt_ids = std::move(request.prompt_ids);
   spec.seed = request.sampling.seed ? static_cast<uint64_t>(*request.sampling.seed) : seeds_();
-  if (request.sampling.min_tokens > 0) spec.min_tokens_bans = StopIds(config_.eos_token_ids, request.sampling);
+  if (request.sampling.min_tokens > 0)
+    spec.min_tokens_bans = StopIds(config_.eos_token_ids, request.sampling);
   spec.params = std::move(request.sampling);
   spec.priority = request.priority;
   spec.cache_salt = std::move(request.cache_salt);
@@ -122,7 +127,7 @@ void EngineCore::EndRequest(SeqId seq, FinishReason reason, Status error, int64_
   Emit(it->second, std::move(output), now_us);
 }
 
-// ---- The loop ------------------------------------------------------------------------------------------------------
+// ---- The loop ------------------------------------------------------------------------
 
 bool EngineCore::Tick(int64_t now_us) {
   bool any = false;
@@ -172,7 +177,8 @@ void EngineCore::TakeResult(StepResult result, int64_t now_us) {
 void EngineCore::OnUpdate(SequenceUpdate update, int64_t now_us) {
   const auto it = requests_.find(update.seq);
   if (it == requests_.end()) return;
-  if (!update.error.ok()) return EndRequest(update.seq, FinishReason::kError, std::move(update.error), now_us);
+  if (!update.error.ok())
+    return EndRequest(update.seq, FinishReason::kError, std::move(update.error), now_us);
   if (update.prompt_logprobs) OnPromptLogprobs(it->second, std::move(*update.prompt_logprobs));
   if (update.token) OnToken(it->second, std::move(*update.token), now_us);
 }
@@ -180,14 +186,15 @@ void EngineCore::OnUpdate(SequenceUpdate update, int64_t now_us) {
 // Position 1 is the first that has any. After a preemption, some come for a second time.
 void EngineCore::OnPromptLogprobs(LiveRequest& request, PromptLogprobs part) {
   const int64_t next_pos = 1 + static_cast<int64_t>(request.prompt_logprobs.size());
-  const int64_t num_known = std::min<int64_t>(next_pos - part.pos, static_cast<int64_t>(part.positions.size()));
+  const int64_t num_known =
+      std::min<int64_t>(next_pos - part.pos, static_cast<int64_t>(part.positions.size()));
   CHECK_GE(num_known, 0) << "prompt logprobs from position " << part.pos << ", expected " << next_pos;
   request.prompt_logprobs.insert(request.prompt_logprobs.end(),
                                  std::make_move_iterator(part.positions.begin() + num_known),
                                  std::make_move_iterator(part.positions.end()));
 }
 
-// ---- Tokens --------------------------------------------------------------------------------------------------------
+// ---- Tokens ------------------------------------------------------------------------
 
 void EngineCore::OnToken(LiveRequest& request, SampledToken token, int64_t now_us) {
   ++request.num_output_tokens;
@@ -229,7 +236,8 @@ void EngineCore::DecideFinish(const LiveRequest& request, TokenId id, RequestOut
   } else if (may_stop && Contains(sampling.stop_token_ids, id)) {
     output.finish_reason = FinishReason::kStop;
     output.stop_reason = id;
-  } else if (request.num_output_tokens >= sampling.max_tokens || num_tokens >= config_.scheduler.max_seq_len()) {
+  } else if (request.num_output_tokens >= sampling.max_tokens ||
+             num_tokens >= config_.scheduler.max_seq_len()) {
     output.finish_reason = FinishReason::kLength;
   }
 }

@@ -39,14 +39,16 @@ class EngineCore {
   // kInvalidArgument for a request that can never run. Thread-safe.
   Status CheckRequest(const Request& request) const;
 
-  // REQUIRES: CheckRequest() is OK and no live request has the same id. `arrival_us` is when the client's request came.
+  // REQUIRES: CheckRequest() is OK and no live request has the same id. `arrival_us` is when the client's
+  // request came.
   void Admit(Request request, OutputSink sink, int64_t arrival_us);
 
   // The sink gets kAbort now; the blocks are free once the steps in flight are back. Unknown ids are ignored.
   void Abort(const std::string& request_id, int64_t now_us);
   void AbortAll(int64_t now_us);
 
-  // Takes all results that are there, then submits all steps that can be. Returns whether there were any of either.
+  // Takes all results that are there, then submits all steps that can be. Returns whether there were any of
+  // either.
   bool Tick(int64_t now_us);
 
   bool idle() const { return requests_.empty(); }  // no live request; steps may be in flight
@@ -114,7 +116,7 @@ class EngineCore {
   SeqId next_seq_ = 1;
   Status failure_;
   int32_t consecutive_failures_ = 0;
-  double prefill_us_ = 0;      // both decay: their ratio is the time per prompt token of late
+  double prefill_us_ = 0;  // both decay: their ratio is the time per prompt token of late
   double prefill_tokens_ = 0;
 };
 

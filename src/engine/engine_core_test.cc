@@ -35,7 +35,8 @@ class Rig {
     const Status status = core.CheckRequest(request);
     EXPECT_TRUE(status.ok()) << status.message();
     Received& to = received[request.request_id];
-    core.Admit(std::move(request), [&to](RequestOutput output) { to.Take(std::move(output)); }, clock.now_us());
+    core.Admit(
+        std::move(request), [&to](RequestOutput output) { to.Take(std::move(output)); }, clock.now_us());
     return to;
   }
   void Run(std::vector<TimedEvent> events = {}) { RunUntilIdle(core, executor, clock, std::move(events)); }
@@ -131,11 +132,12 @@ TEST(EngineCore, HistogramsHaveVllmsNames) {
         "iteration_tokens_total"}) {
     EXPECT_TRUE(stats.histograms.contains(name)) << name;
   }
-  EXPECT_EQ(stats.histograms.at("request_prompt_tokens").bounds, (std::vector<double>{1, 2, 5, 10, 20, 50, 100, 200}));
+  EXPECT_EQ(stats.histograms.at("request_prompt_tokens").bounds,
+            (std::vector<double>{1, 2, 5, 10, 20, 50, 100, 200}));
   EXPECT_EQ(stats.finished.size(), 4u);
 }
 
-// ---- How requests end ----------------------------------------------------------------------------------------------
+// ---- How requests end ------------------------------------------------------------------------
 
 class Stops : public testing::Test {
  protected:
@@ -257,8 +259,9 @@ TEST(EngineCore, RequestsThatCanNeverRunAreRefused) {
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
     return status.message();
   };
-  EXPECT_NE(refusal([](Request& r) { r.prompt_ids = CountingPrompt(400); }).find("maximum context length is 400"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal([](Request& r) { r.prompt_ids = CountingPrompt(400); }).find("maximum context length is 400"),
+      std::string::npos);
   refusal([](Request& r) { r.prompt_ids.clear(); });
   refusal([](Request& r) { r.prompt_ids[3] = kVocab; });
   refusal([](Request& r) { r.prompt_ids[3] = -1; });
@@ -271,7 +274,7 @@ TEST(EngineCore, RequestsThatCanNeverRunAreRefused) {
   refusal([](Request& r) { r.sampling.logit_bias = {{-5, 1.0f}}; });
 }
 
-// ---- Many requests -------------------------------------------------------------------------------------------------
+// ---- Many requests ------------------------------------------------------------------------
 
 TEST(EngineCore, SeveralCompletionsOfOnePromptComputeItOnce) {
   Rig rig;
@@ -358,7 +361,7 @@ TEST(EngineCore, DeadExecutorEndsEverything) {
   EXPECT_TRUE(rig.core.idle());
 }
 
-// ---- The pipeline --------------------------------------------------------------------------------------------------
+// ---- The pipeline ------------------------------------------------------------------------
 
 TEST(EngineCore, StagesWorkAtTheSameTime) {
   EngineConfig config = SmallConfig();
@@ -404,7 +407,7 @@ TEST(EngineCore, DecodesOfManyRequestsKeepAllStagesBusy) {
   EXPECT_GT(ComputePipelineUse(rig.core.StopTrace()->steps(), 2).overlap_share(), 0.95);
 }
 
-// ---- Random runs ---------------------------------------------------------------------------------------------------
+// ---- Random runs ------------------------------------------------------------------------
 
 // What should come out, by the rules of request.h, from tokens alone.
 struct Answer {
@@ -525,7 +528,8 @@ TEST_P(EngineProperty, EveryRequestEndsOnceWithTheRightTokens) {
     ASSERT_EQ(received.num_finishes, 1) << "request " << request.request_id;
     EXPECT_EQ(received.num_after_finish, 0);
     if (received.reason() == FinishReason::kAbort || received.reason() == FinishReason::kError) {
-      EXPECT_TRUE(received.reason() == FinishReason::kAbort ? aborted.contains(request.request_id) : fault_percent > 0);
+      EXPECT_TRUE(received.reason() == FinishReason::kAbort ? aborted.contains(request.request_id)
+                                                            : fault_percent > 0);
       ASSERT_LE(received.token_ids.size(), answer.token_ids.size());
       EXPECT_TRUE(std::equal(received.token_ids.begin(), received.token_ids.end(), answer.token_ids.begin()));
       continue;

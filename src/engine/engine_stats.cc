@@ -18,7 +18,7 @@ const Bounds kTimeToFirstToken = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.
                                   1.0,   2.5,   5.0,  7.5,  10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0};
 const Bounds kTokenLatency = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2,  0.3,  0.4, 0.5,
                               0.75, 1.0,   2.5,  5.0,   7.5, 10.0, 20.0, 40.0, 80.0};
-const Bounds kRequestLatency = {0.3,  0.5,  0.8,  1.0,  1.5,  2.0,   2.5,   5.0,   10.0,  15.0,  20.0,
+const Bounds kRequestLatency = {0.3,  0.5,  0.8,  1.0,  1.5,   2.0,   2.5,   5.0,   10.0,   15.0,  20.0,
                                 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0};
 const Bounds kIterationTokens = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
 const Bounds kParamsN = {1, 2, 5, 10, 20};
@@ -41,11 +41,16 @@ double Seconds(int64_t from_us, int64_t to_us) { return static_cast<double>(to_u
 
 const char* FinishReasonName(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kAbort: return "abort";
-    case FinishReason::kError: return "error";
-    case FinishReason::kNone: break;
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kAbort:
+      return "abort";
+    case FinishReason::kError:
+      return "error";
+    case FinishReason::kNone:
+      break;
   }
   return "none";
 }
@@ -94,7 +99,8 @@ void StatsRecorder::OnStep(const StepResult& result, int32_t num_tokens, int32_t
   }
 }
 
-void StatsRecorder::OnFirstToken(const RequestTimes& times, int32_t num_prompt_tokens, int32_t num_cached_tokens) {
+void StatsRecorder::OnFirstToken(const RequestTimes& times, int32_t num_prompt_tokens,
+                                 int32_t num_cached_tokens) {
   ++stats_.generation_tokens;
   stats_.prompt_tokens += num_prompt_tokens;
   stats_.prompt_tokens_cached += num_cached_tokens;

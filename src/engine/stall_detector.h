@@ -1,8 +1,9 @@
 // StallDetector: has the executor been silent for longer than its work can explain?
 //
-// The work of a step is known in tokens, and the time that tokens take is learnt from the steps that came back. A stall is
-// no result for `factor` times what the oldest step in flight should take, and never less than `min_stall_us`: one very
-// long step is no stall, and a dead executor is found out however long its steps were allowed to be.
+// The work of a step is known in tokens, and the time that tokens take is learnt from the steps that came
+// back. A stall is no result for `factor` times what the oldest step in flight should take, and never less
+// than `min_stall_us`: one very long step is no stall, and a dead executor is found out however long its
+// steps were allowed to be.
 //
 // Pure: time is given. Single-threaded.
 //
@@ -43,8 +44,9 @@ class StallDetector {
   int64_t last_progress_us_ = 0;
   bool any_result_ = false;
   // The slowest seen of late, so that a single quick step does not make the next look late.
-  double us_per_step_ = 0;   // of any step
-  double us_per_token_ = 0;  // of steps of at least kManyTokens, in which tokens cost more than the step itself
+  double us_per_step_ = 0;  // of any step
+  double us_per_token_ =
+      0;  // of steps of at least kManyTokens, in which tokens cost more than the step itself
 };
 
 }  // namespace penstock

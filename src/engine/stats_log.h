@@ -19,8 +19,8 @@ class StatsLog {
  public:
   explicit StatsLog(int64_t interval_us) : interval_us_(interval_us) {}  // 0: no lines
 
-  // To be called after every tick. Prints the line if it is due; returns when the next one is, StallDetector::kNever
-  // where there is no traffic.
+  // To be called after every tick. Prints the line if it is due; returns when the next one is,
+  // StallDetector::kNever where there is no traffic.
   int64_t Tick(const EngineCore& core, int64_t now_us);
 
  private:

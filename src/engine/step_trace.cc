@@ -14,7 +14,8 @@ void StepTrace::OnSubmit(const Step& step, int64_t now_us) {
   StepRecord record;
   record.step_id = step.step_id;
   record.submit_us = now_us;
-  for (const Chunk& chunk : step.chunks) record.chunks.push_back({chunk.seq, chunk.pos, chunk.len, chunk.is_decode});
+  for (const Chunk& chunk : step.chunks)
+    record.chunks.push_back({chunk.seq, chunk.pos, chunk.len, chunk.is_decode});
   steps_.push_back(std::move(record));
   if (steps_.size() > max_steps_) steps_.pop_front();
 }
@@ -57,8 +58,8 @@ void WriteSlice(Out out, const StepRecord& step, const StageStamp& stamp) {
   fmt::format_to(out,
                  R"(,
 {{"ph":"X","pid":0,"tid":{},"ts":{},"dur":{},"name":"{}","cat":"step","args":{{"step":{},"ok":{},"chunks_seq_pos_len":[{}]}}}})",
-                 stamp.stage, stamp.begin_us, stamp.end_us - stamp.begin_us, Label(step), step.step_id, step.ok,
-                 ChunkList(step));
+                 stamp.stage, stamp.begin_us, stamp.end_us - stamp.begin_us, Label(step), step.step_id,
+                 step.ok, ChunkList(step));
 }
 
 // Arrows begin and end in slices, so each is put at the begin of its step on that stage.
@@ -116,7 +117,8 @@ double PipelineUse::overlap_share() const {
 double PipelineUse::efficiency() const {
   if (span_us == 0) return 0;
   const int64_t busy_us = std::accumulate(stage_busy_us.begin(), stage_busy_us.end(), int64_t{0});
-  return static_cast<double>(busy_us) / (static_cast<double>(span_us) * static_cast<double>(stage_busy_us.size()));
+  return static_cast<double>(busy_us) /
+         (static_cast<double>(span_us) * static_cast<double>(stage_busy_us.size()));
 }
 
 PipelineUse ComputePipelineUse(const std::deque<StepRecord>& steps, int num_stages) {

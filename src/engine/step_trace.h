@@ -1,5 +1,5 @@
-// StepTrace: what was in each step and when each stage worked on it; how much the stages overlapped; and the same as a
-// picture.
+// StepTrace: what was in each step and when each stage worked on it; how much the stages overlapped; and the
+// same as a picture.
 //
 // Single-threaded.
 //
@@ -43,8 +43,9 @@ class StepTrace {
 
   const std::deque<StepRecord>& steps() const { return steps_; }
 
-  // In the Trace Event format of chrome://tracing and Perfetto: one track for each stage, a slice for each step on it,
-  // arrows that follow a step from stage to stage, and slices for the gaps in which a stage had nothing to do.
+  // In the Trace Event format of chrome://tracing and Perfetto: one track for each stage, a slice for each
+  // step on it, arrows that follow a step from stage to stage, and slices for the gaps in which a stage had
+  // nothing to do.
   std::string ToChromeJson() const;
 
  private:
@@ -56,7 +57,7 @@ class StepTrace {
 struct PipelineUse {
   int64_t span_us = 0;
   std::vector<int64_t> stage_busy_us;  // [num_stages]
-  std::vector<int64_t> time_at_us;     // [num_stages + 1]: entry n is the time in which exactly n stages worked
+  std::vector<int64_t> time_at_us;  // [num_stages + 1]: entry n is the time in which exactly n stages worked
 
   // Share of the span in which at least two stages worked at the same time.
   double overlap_share() const;

@@ -67,7 +67,8 @@ struct Received {
     text += output.text;
     token_ids.insert(token_ids.end(), output.token_ids.begin(), output.token_ids.end());
     logprobs.insert(logprobs.end(), output.logprobs.begin(), output.logprobs.end());
-    prompt_logprobs.insert(prompt_logprobs.end(), output.prompt_logprobs.begin(), output.prompt_logprobs.end());
+    prompt_logprobs.insert(prompt_logprobs.end(), output.prompt_logprobs.begin(),
+                           output.prompt_logprobs.end());
     last = std::move(output);
   }
 };

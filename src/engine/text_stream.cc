@@ -1,5 +1,5 @@
-// Tokens -> IncrementalDetokenizer -> StopStringMatcher. Stop strings count only in what comes after the first min_tokens
-// tokens; the text of those goes past the matcher.
+// Tokens -> IncrementalDetokenizer -> StopStringMatcher. Stop strings count only in what comes after the
+// first min_tokens tokens; the text of those goes past the matcher.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/text_stream.h"
@@ -48,7 +48,8 @@ class TextStream : public TokenText {
 
 }  // namespace
 
-std::unique_ptr<TokenText> TextStreamFactory::Make(std::span<const TokenId> prompt_ids, const SamplingParams& params) {
+std::unique_ptr<TokenText> TextStreamFactory::Make(std::span<const TokenId> prompt_ids,
+                                                   const SamplingParams& params) {
   return std::make_unique<TextStream>(tokenizer_, prompt_ids, params);
 }
 

@@ -11,7 +11,7 @@
 namespace penstock {
 namespace {
 
-constexpr int64_t kStatsWaitUs = 200'000;    // for a tick to end, before Stats() makes do with older numbers
+constexpr int64_t kAnswerWaitUs = 200'000;   // for the engine thread to answer a question
 constexpr int64_t kAbortWaitUs = 5'000'000;  // for aborted requests to end, in Drain()
 constexpr int32_t kFailuresInARow = 3;       // failed steps that make the engine unhealthy
 
@@ -25,8 +25,8 @@ EngineConfig Completed(EngineConfig config, const Executor& executor) {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> MakeEngine(const EngineConfig& config, Executor& executor, TokenTextFactory& texts,
-                                           std::unique_ptr<ChunkPlanner> planner) {
+Result<std::unique_ptr<Engine>> MakeEngine(const EngineConfig& config, Executor& executor,
+                                           TokenTextFactory& texts, std::unique_ptr<ChunkPlanner> planner) {
   const EngineConfig completed = Completed(config, executor);
   RETURN_IF_ERROR(completed.scheduler.Validate());
   if (completed.vocab_size < 1) return InvalidArgument("vocab_size is {}", completed.vocab_size);
@@ -67,7 +67,8 @@ ThreadedEngine::~ThreadedEngine() {
   thread_.join();
 }
 
-// ---- Callers' threads ----------------------------------------------------------------------------------------------
+// ---- Callers' threads
+// ----------------------------------------------------------------------------------------------
 
 Status ThreadedEngine::Submit(Request request, OutputSink sink) {
   RETURN_IF_ERROR(core_.CheckRequest(request));
@@ -92,13 +93,26 @@ void ThreadedEngine::Abort(const std::string& request_id) {
   bell_->Ring();
 }
 
+template <typename Answer>
+std::optional<Answer> ThreadedEngine::Ask(std::function<Answer(EngineCore&)> question) const {
+  // Shared, because the engine thread may come to it when nobody waits any more.
+  auto answer = std::make_shared<std::optional<Answer>>();  // GUARDED_BY(mutex_)
+  std::unique_lock lock(mutex_);
+  inbox_.questions.push_back([this, answer, question = std::move(question)] {
+    Answer value = question(core_);
+    std::lock_guard answer_lock(mutex_);
+    *answer = std::move(value);
+    answered_.notify_all();
+  });
+  lock.unlock();
+  bell_->Ring();
+  lock.lock();
+  answered_.wait_for(lock, std::chrono::microseconds(kAnswerWaitUs), [&] { return answer->has_value(); });
+  return std::move(*answer);
+}
+
 EngineStats ThreadedEngine::Stats() const {
-  std::unique_lock core_lock(core_mutex_, std::chrono::microseconds(kStatsWaitUs));
-  std::optional<EngineStats> fresh;
-  if (core_lock.owns_lock()) {
-    fresh = core_.Stats();
-    core_lock.unlock();
-  }
+  std::optional<EngineStats> fresh = Ask<EngineStats>([](EngineCore& core) { return core.Stats(); });
   std::lock_guard lock(mutex_);
   if (fresh) stats_ = std::move(*fresh);
   EngineStats stats = stats_;
@@ -132,22 +146,16 @@ Status ThreadedEngine::Health() const {
 }
 
 void ThreadedEngine::ResetPrefixCache() {
-  std::lock_guard lock(core_mutex_);
-  core_.ResetPrefixCache();
+  Ask<bool>([](EngineCore& core) { return core.ResetPrefixCache(), true; });
 }
 
 void ThreadedEngine::StartTrace() {
-  std::lock_guard lock(core_mutex_);
-  core_.StartTrace();
+  Ask<bool>([](EngineCore& core) { return core.StartTrace(), true; });
 }
 
 std::string ThreadedEngine::StopTrace() {
-  std::optional<StepTrace> trace;
-  {
-    std::lock_guard lock(core_mutex_);
-    trace = core_.StopTrace();
-  }
-  return trace ? trace->ToChromeJson() : StepTrace().ToChromeJson();
+  const auto trace = Ask<StepTrace>([](EngineCore& core) { return core.StopTrace().value_or(StepTrace()); });
+  return trace.value_or(StepTrace()).ToChromeJson();
 }
 
 void ThreadedEngine::Drain(int64_t timeout_us) {
@@ -164,7 +172,7 @@ void ThreadedEngine::Drain(int64_t timeout_us) {
   }
 }
 
-// ---- The engine thread ---------------------------------------------------------------------------------------------
+// ---- The engine thread ------------------------------------------------------------------------
 
 OutputSink ThreadedEngine::KeepingBook(std::string request_id, OutputSink sink) {
   return [this, request_id = std::move(request_id), sink = std::move(sink)](RequestOutput output) {
@@ -189,13 +197,11 @@ void ThreadedEngine::Run() {
     Inbox inbox = WaitForWork(next_log_us);
     const bool stop = inbox.stop;
     busy_since_us_ = NowUs();
-    {
-      std::lock_guard lock(core_mutex_);
-      Apply(std::move(inbox));
-      if (!stop) core_.Tick(NowUs());
-      Publish();
-      next_log_us = stats_log_.Tick(core_, NowUs());
-    }
+    Apply(inbox);
+    if (!stop) core_.Tick(NowUs());
+    Publish();
+    for (const std::function<void()>& question : inbox.questions) question();
+    next_log_us = stats_log_.Tick(core_, NowUs());
     busy_since_us_ = 0;
     if (stop) return;
   }
@@ -217,7 +223,7 @@ ThreadedEngine::Inbox ThreadedEngine::WaitForWork(int64_t until_us) {
   return std::exchange(inbox_, {});
 }
 
-void ThreadedEngine::Apply(Inbox inbox) {
+void ThreadedEngine::Apply(Inbox& inbox) {
   for (Arrival& arrival : inbox.arrivals) {
     core_.Admit(std::move(arrival.request), std::move(arrival.sink), arrival.arrival_us);
   }

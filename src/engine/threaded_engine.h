@@ -1,10 +1,9 @@
 // ThreadedEngine: Engine on a thread of its own.
 //
-// The thread ("engine") owns an EngineCore and does nothing but tick it: it sleeps until a request or an abort comes in,
-// or the executor has a result. Submit() checks the request on the caller's thread and leaves it in an inbox.
-//
-// Locks: `core_mutex_` is held by the thread while it ticks, and by Stats(); `mutex_` guards the inbox and the book of
-// live requests, for a few instructions at a time. Where both are held, core_mutex_ was taken first.
+// The thread ("engine") owns an EngineCore and does nothing but tick it: it sleeps until a request or an
+// abort comes in, or the executor has a result. Submit() checks the request on the caller's thread and leaves
+// it in an inbox; whatever else is asked of the core is left there too, and answered after the next tick.
+// `mutex_` guards the inbox and the book of live requests, and is held for a few instructions at a time.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -12,8 +11,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,9 +27,10 @@
 
 namespace penstock {
 
-// `executor` and `texts` outlive the engine. `planner` null: static chunks. kInvalidArgument for a configuration that
-// cannot work.
-Result<std::unique_ptr<Engine>> MakeEngine(const EngineConfig& config, Executor& executor, TokenTextFactory& texts,
+// `executor` and `texts` outlive the engine. `planner` null: static chunks. kInvalidArgument for a
+// configuration that cannot work.
+Result<std::unique_ptr<Engine>> MakeEngine(const EngineConfig& config, Executor& executor,
+                                           TokenTextFactory& texts,
                                            std::unique_ptr<ChunkPlanner> planner = nullptr);
 
 class ThreadedEngine : public Engine {
@@ -59,6 +61,7 @@ class ThreadedEngine : public Engine {
   struct Inbox {
     std::vector<Arrival> arrivals;
     std::vector<std::string> aborts;
+    std::vector<std::function<void()>> questions;
     bool abort_all = false;
     bool stop = false;
   };
@@ -70,10 +73,14 @@ class ThreadedEngine : public Engine {
     void Ring();
   };
 
+  // Has the engine thread ask its core. Nothing where it does not come to it in time: it hangs.
+  template <typename Answer>
+  std::optional<Answer> Ask(std::function<Answer(EngineCore&)> question) const;
+
   void Run();
   // Sleeps until there is something to do, or until `until_us`.
   Inbox WaitForWork(int64_t until_us);
-  void Apply(Inbox inbox);
+  void Apply(Inbox& inbox);
   void Publish();
   // `sink`, with the book of live requests kept.
   OutputSink KeepingBook(std::string request_id, OutputSink sink);
@@ -82,18 +89,18 @@ class ThreadedEngine : public Engine {
   const EngineLimits limits_;
   const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
 
-  mutable std::timed_mutex core_mutex_;
-  EngineCore core_;            // GUARDED_BY(core_mutex_), but for CheckRequest()
-  StatsLog stats_log_;         // engine thread
-  mutable EngineStats stats_;  // GUARDED_BY(mutex_): the last that Stats() could get
+  mutable EngineCore core_;  // engine thread, but for CheckRequest()
+  StatsLog stats_log_;       // engine thread
 
   mutable std::mutex mutex_;
+  mutable std::condition_variable answered_;
   std::condition_variable all_ended_;
-  Inbox inbox_;                // GUARDED_BY(mutex_)
-  Admission admission_;        // GUARDED_BY(mutex_)
+  mutable Inbox inbox_;          // GUARDED_BY(mutex_)
+  mutable EngineStats stats_;    // GUARDED_BY(mutex_): the last that Stats() could get
+  Admission admission_;          // GUARDED_BY(mutex_)
   int32_t num_undelivered_ = 0;  // GUARDED_BY(mutex_): live requests whose sink has not had its last output
-  bool draining_ = false;      // GUARDED_BY(mutex_)
-  Status failure_;             // GUARDED_BY(mutex_): as EngineCore::failure()
+  bool draining_ = false;        // GUARDED_BY(mutex_)
+  Status failure_;               // GUARDED_BY(mutex_): as EngineCore::failure()
 
   // For Health(), which must not wait for a thread that may hang.
   std::atomic<int64_t> stall_deadline_us_{StallDetector::kNever};

@@ -1,4 +1,5 @@
-// Threads: requests from many of them, over an executor in real time. Nothing here depends on how fast the machine is.
+// Threads: requests from many of them, over an executor in real time. Nothing here depends on how fast the
+// machine is.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/threaded_engine.h"
@@ -127,16 +128,20 @@ TEST_F(ThreadedEngineTest, RefusesOnTheCallersThread) {
   executor_->SetHung(true);
   Waiter a, b, unused;
   auto never = [](RequestOutput) { ADD_FAILURE() << "a refused request has no outputs"; };
-  EXPECT_EQ(engine_->Submit(MakeRequest("a", CountingPrompt(400), 1), never).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine_->Submit(MakeRequest("a", CountingPrompt(400), 1), never).code(),
+            StatusCode::kInvalidArgument);
   EXPECT_TRUE(engine_->Submit(MakeRequest("a", CountingPrompt(300), 1), a.Sink()).ok());
-  EXPECT_EQ(engine_->Submit(MakeRequest("a", CountingPrompt(10), 1), never).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(engine_->Submit(MakeRequest("b", CountingPrompt(10), 1), never).code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(engine_->Submit(MakeRequest("a", CountingPrompt(10), 1), never).code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine_->Submit(MakeRequest("b", CountingPrompt(10), 1), never).code(),
+            StatusCode::kResourceExhausted);
   executor_->SetHung(false);
   a.Wait();
   executor_->SetHung(true);
   EXPECT_TRUE(engine_->Submit(MakeRequest("b", CountingPrompt(10), 1), b.Sink()).ok());
   EXPECT_TRUE(engine_->Submit(MakeRequest("c", CountingPrompt(10), 1), unused.Sink()).ok());
-  EXPECT_EQ(engine_->Submit(MakeRequest("d", CountingPrompt(10), 1), never).code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(engine_->Submit(MakeRequest("d", CountingPrompt(10), 1), never).code(),
+            StatusCode::kResourceExhausted);
   const EngineStats stats = engine_->Stats();
   EXPECT_EQ(stats.admission_rejections.at("max_num_queued_reqs"), 1u);
   EXPECT_EQ(stats.admission_rejections.at("max_num_queued_tokens"), 1u);
@@ -178,9 +183,9 @@ TEST_F(ThreadedEngineTest, ManyThreadsSubmitAndAbort) {
     clients.emplace_back([&, thread] {
       std::mt19937 random(thread);
       for (int i = 0; i < kRequests; ++i) {
-        const Request request =
-            MakeRequest(fmt::format("{}-{}", thread, i), CountingPrompt(1 + random() % 200, 10 * (random() % 4)),
-                        1 + static_cast<int32_t>(random() % 20));
+        const Request request = MakeRequest(fmt::format("{}-{}", thread, i),
+                                            CountingPrompt(1 + random() % 200, 10 * (random() % 4)),
+                                            1 + static_cast<int32_t>(random() % 20));
         Waiter waiter;
         ASSERT_TRUE(engine_->Submit(request, waiter.Sink()).ok());
         if (random() % 3 == 0) engine_->Abort(request.request_id);
@@ -210,7 +215,8 @@ TEST_F(ThreadedEngineTest, DrainWaitsForLiveRequests) {
   engine_->Drain(60'000'000);
   EXPECT_TRUE(waiter.finished());
   EXPECT_EQ(waiter.Wait().reason(), FinishReason::kLength);
-  EXPECT_EQ(engine_->Submit(MakeRequest("b", CountingPrompt(20), 1), waiter.Sink()).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(engine_->Submit(MakeRequest("b", CountingPrompt(20), 1), waiter.Sink()).code(),
+            StatusCode::kUnavailable);
   EXPECT_EQ(engine_->Health().code(), StatusCode::kUnavailable);
 }
 
@@ -255,10 +261,11 @@ TEST_F(ThreadedEngineTest, HealthAndStatsAnswerWhileTheEngineThreadIsStuck) {
   Start(config);
   std::promise<void> release;
   Waiter done;
-  ASSERT_TRUE(engine_->Submit(MakeRequest("a", CountingPrompt(20), 1), [&](RequestOutput output) {
-    release.get_future().wait();  // a sink that blocks, against its contract
+  auto blocking_sink = [&](RequestOutput output) {  // against its contract
+    release.get_future().wait();
     done.Sink()(std::move(output));
-  }).ok());
+  };
+  ASSERT_TRUE(engine_->Submit(MakeRequest("a", CountingPrompt(20), 1), blocking_sink).ok());
   Until([&] { return !engine_->Health().ok(); });
   EXPECT_NE(engine_->Health().message().find("stuck"), std::string::npos);
   EXPECT_EQ(engine_->Stats().num_blocks, 128);
@@ -276,7 +283,8 @@ TEST_F(ThreadedEngineTest, DeadExecutorIsReported) {
   EXPECT_EQ(waiter.Wait().reason(), FinishReason::kError);
   Until([&] { return !engine_->Health().ok(); });
   EXPECT_NE(engine_->Health().message().find("rank 1 is gone"), std::string::npos);
-  EXPECT_EQ(engine_->Submit(MakeRequest("b", CountingPrompt(20), 1), waiter.Sink()).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(engine_->Submit(MakeRequest("b", CountingPrompt(20), 1), waiter.Sink()).code(),
+            StatusCode::kUnavailable);
 }
 
 TEST_F(ThreadedEngineTest, StepsThatAlwaysFailAreReported) {
@@ -314,22 +322,6 @@ TEST_F(ThreadedEngineTest, BadConfigurationIsRefused) {
   config = SmallConfig();
   config.vocab_size = 0;
   EXPECT_EQ(MakeEngine(config, executor, texts_).status().code(), StatusCode::kInvalidArgument);
-}
-
-TEST(StatsLine, AsVllmPrintsIt) {
-  EngineStats before, now;
-  before.computed_prompt_tokens = 100;
-  now.computed_prompt_tokens = 20100;
-  before.generation_tokens = 7;
-  now.generation_tokens = 32;
-  now.num_running = 3;
-  now.num_waiting = 1;
-  now.kv_cache_usage = 0.1234;
-  now.prefix_cache_queries = 1000;
-  now.prefix_cache_hits = 505;
-  EXPECT_EQ(StatsLine(before, now, 10'000'000),
-            "Engine 000: Avg prompt throughput: 2000.0 tokens/s, Avg generation throughput: 2.5 tokens/s, Running: 3 "
-            "reqs, Waiting: 1 reqs, GPU KV cache usage: 12.3%, Prefix cache hit rate: 50.5%");
 }
 
 }  // namespace

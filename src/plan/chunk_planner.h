@@ -1,5 +1,5 @@
-// ChunkPlanner: how many tokens of a prompt go into the step that is being made. The scheduler asks once for each
-// prompt and step, in the order in which it serves sequences.
+// ChunkPlanner: how many tokens of a prompt go into the step that is being made. The scheduler asks once for
+// each prompt and step, in the order in which it serves sequences.
 //
 // Pure: an answer depends on the queries so far and nothing else; no clock, no I/O. Single-threaded.
 //
@@ -35,8 +35,8 @@ class ChunkPlanner {
  public:
   virtual ~ChunkPlanner() = default;
 
-  // 0 … max_len. 0 leaves the sequence out of this step; the scheduler takes it as 1 where nothing else is in the
-  // step nor in flight, so that a planner cannot stop the engine.
+  // 0 … max_len. 0 leaves the sequence out of this step; the scheduler takes it as 1 where nothing else is in
+  // the step nor in flight, so that a planner cannot stop the engine.
   virtual int32_t NextChunk(const ChunkQuery& query) = 0;
 };
 

@@ -1,5 +1,5 @@
-// Free and cached blocks are in two circular doubly linked lists that run through the array of blocks itself, so that
-// every operation on a block costs constant time and no memory.
+// Free and cached blocks are in two circular doubly linked lists that run through the array of blocks itself,
+// so that every operation on a block costs constant time and no memory.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/block_pool.h"

@@ -1,5 +1,5 @@
-// BlockPool: who holds which block of the KV cache, and which blocks' contents can be found again. Ids and counts
-// only; the bytes are model/'s.
+// BlockPool: who holds which block of the KV cache, and which blocks' contents can be found again. Ids and
+// counts only; the bytes are model/'s.
 //
 // A block is in one of three states:
 //   held    one or more holders (sequences); may be findable as well
@@ -32,18 +32,18 @@ class BlockPool {
   int32_t num_findable() const { return static_cast<int32_t>(by_hash_.size()); }
   int32_t num_holders(BlockId block) const { return blocks_[Index(block)].num_holders; }
 
-  // `count` free blocks, or cached ones where there are no free ones, each with one holder. REQUIRES: count <=
-  // num_allocatable().
+  // `count` free blocks, or cached ones where there are no free ones, each with one holder. REQUIRES: count
+  // <= num_allocatable().
   std::vector<BlockId> Allocate(int32_t count);
 
   // One more holder of a held or cached block.
   void Hold(BlockId block);
-  // One holder less; the last one leaves the block cached where it is findable, otherwise free. Release the blocks of
-  // a sequence last one first: a block is of no use once one before it has gone.
+  // One holder less; the last one leaves the block cached where it is findable, otherwise free. Release the
+  // blocks of a sequence last one first: a block is of no use once one before it has gone.
   void Release(BlockId block);
 
-  // From now on Find(hash) gives this held block, unless another one has that hash already. REQUIRES: the block's
-  // contents are complete and will never be written again while it is findable.
+  // From now on Find(hash) gives this held block, unless another one has that hash already. REQUIRES: the
+  // block's contents are complete and will never be written again while it is findable.
   void MakeFindable(BlockId block, const BlockHash& hash);
   std::optional<BlockId> Find(const BlockHash& hash) const;
 
@@ -64,7 +64,8 @@ class BlockPool {
   BlockId TakeOldest();
   void Forget(BlockId block);
 
-  // The two entries after the blocks are the heads of circular lists: free blocks, then cached ones, oldest first.
+  // The two entries after the blocks are the heads of circular lists: free blocks, then cached ones, oldest
+  // first.
   std::vector<Block> blocks_;
   const int32_t free_list_;
   const int32_t cached_list_;

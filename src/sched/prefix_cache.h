@@ -1,8 +1,8 @@
-// PrefixCache: which blocks of a new sequence have been computed already, for this or another sequence. Whole blocks
-// only; a block can be found once the step that computed it has come back.
+// PrefixCache: which blocks of a new sequence have been computed already, for this or another sequence. Whole
+// blocks only; a block can be found once the step that computed it has come back.
 //
-// It also knows what is being computed: a sequence most of whose prompt another one is computing right now does better
-// to wait for it (n completions of one prompt, many questions on one document).
+// It also knows what is being computed: a sequence most of whose prompt another one is computing right now
+// does better to wait for it (n completions of one prompt, many questions on one document).
 //
 // Single-threaded.
 //
@@ -27,17 +27,20 @@ class PrefixCache {
   // May this sequence use cached blocks?
   bool Serves(const Sequence& seq) const { return enabled_ && !seq.wants_prompt_logprobs(); }
 
-  // The longest cached prefix of a waiting sequence, without its last token, which must be computed for there to be
-  // logits. Nobody holds the blocks for it yet.
+  // The longest cached prefix of a waiting sequence, without its last token, which must be computed for there
+  // to be logits. Nobody holds the blocks for it yet.
   std::vector<BlockId> Lookup(Sequence& seq) const;
 
-  // Is at least half of what a waiting sequence would have to compute, after its `num_cached_blocks`, announced by
-  // running ones?
+  // Is at least half of what a waiting sequence would have to compute, after its `num_cached_blocks`,
+  // announced by running ones?
   bool ShouldDefer(Sequence& seq, int32_t num_cached_blocks) const;
   // Was so when last asked, and what the sequence waits for is still being computed: a quick test.
-  bool IsDeferred(const Sequence& seq) const { return seq.deferred_on && announced_.contains(*seq.deferred_on); }
+  bool IsDeferred(const Sequence& seq) const {
+    return seq.deferred_on && announced_.contains(*seq.deferred_on);
+  }
 
-  // The sequence has begun to run, with `num_cached_blocks` from Lookup() in front, and will compute the rest.
+  // The sequence has begun to run, with `num_cached_blocks` from Lookup() in front, and will compute the
+  // rest.
   void Announce(Sequence& seq, int32_t num_cached_blocks);
   // seq.num_computed has grown: the blocks that it completes can be found.
   void Offer(Sequence& seq);

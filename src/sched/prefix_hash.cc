@@ -1,5 +1,5 @@
-// name(block i) = H(name(block i - 1) | tokens of block i), name(-1) = H'(salt). H and H' differ in one key word, so
-// that no salt can be mistaken for a block.
+// name(block i) = H(name(block i - 1) | tokens of block i), name(-1) = H'(salt). H and H' differ in one key
+// word, so that no salt can be mistaken for a block.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/prefix_hash.h"

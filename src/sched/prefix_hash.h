@@ -1,6 +1,7 @@
-// PrefixHasher: names for whole blocks of tokens together with everything before them. Two blocks have the same name
-// only where salt, all earlier tokens and their own tokens are equal: the hash is 128 bits wide and keyed with a
-// secret of this process, so that nobody can construct a prompt that is served another's keys and values.
+// PrefixHasher: names for whole blocks of tokens together with everything before them. Two blocks have the
+// same name only where salt, all earlier tokens and their own tokens are equal: the hash is 128 bits wide and
+// keyed with a secret of this process, so that nobody can construct a prompt that is served another's keys
+// and values.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

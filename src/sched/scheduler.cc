@@ -1,8 +1,8 @@
-// Next() makes a plan and commits it. Planning changes nothing but who holds which blocks (a sequence may be admitted,
-// grow or be preempted); what is in the step is settled in Commit() alone.
+// Next() makes a plan and commits it. Planning changes nothing but who holds which blocks (a sequence may be
+// admitted, grow or be preempted); what is in the step is settled in Commit() alone.
 //
-// Order within a step: the sequences in decode whose last token is known, then chunks of running prompts, then prompts
-// of waiting sequences, each in the order of service, until the budget is used up.
+// Order within a step: the sequences in decode whose last token is known, then chunks of running prompts,
+// then prompts of waiting sequences, each in the order of service, until the budget is used up.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/scheduler.h"
@@ -41,29 +41,6 @@ class Scheduler::StepPlan {
   std::vector<ChunkShape> shapes_;
 };
 
-int32_t SchedulerConfig::max_seq_len() const {
-  return static_cast<int32_t>(
-      std::min<int64_t>(max_model_len, static_cast<int64_t>(num_blocks) * static_cast<int64_t>(block_size)));
-}
-
-Status SchedulerConfig::Validate() const {
-  const std::pair<const char*, int32_t> positive[] = {
-      {"max_num_batched_tokens", max_num_batched_tokens}, {"max_num_seqs", max_num_seqs}, {"block_size", block_size},
-      {"num_blocks", num_blocks}, {"max_model_len", max_model_len}, {"num_stages", num_stages}};
-  for (const auto& [name, value] : positive) {
-    if (value < 1) return InvalidArgument("{} is {}, expected at least 1", name, value);
-  }
-  if (max_steps_in_flight < 0) return InvalidArgument("max_steps_in_flight is {}", max_steps_in_flight);
-  if (long_prefill_token_threshold < 0) {
-    return InvalidArgument("long_prefill_token_threshold is {}", long_prefill_token_threshold);
-  }
-  if (max_num_batched_tokens < max_num_seqs) {
-    return InvalidArgument("max_num_batched_tokens ({}) must be at least max_num_seqs ({})", max_num_batched_tokens,
-                           max_num_seqs);
-  }
-  return OkStatus();
-}
-
 namespace {
 
 SchedulerConfig WithDefaults(SchedulerConfig config) {
@@ -86,12 +63,14 @@ Status Scheduler::CheckPromptLength(int64_t prompt_len) const {
   if (prompt_len < config_.max_seq_len()) return OkStatus();
   if (prompt_len >= config_.max_model_len) {
     return InvalidArgument(
-        "This model's maximum context length is {} tokens. However, your prompt contains {} input tokens, which leaves "
+        "This model's maximum context length is {} tokens. However, your prompt contains {} input tokens, "
+        "which leaves "
         "no room for output tokens.",
         config_.max_model_len, prompt_len);
   }
   return InvalidArgument(
-      "The prompt contains {} input tokens and can never run: the KV cache holds {} tokens ({} blocks of {}), and at "
+      "The prompt contains {} input tokens and can never run: the KV cache holds {} tokens ({} blocks of "
+      "{}), and at "
       "least one output token is needed.",
       prompt_len, config_.max_seq_len(), config_.num_blocks, config_.block_size);
 }
@@ -130,12 +109,12 @@ SchedulerStats Scheduler::stats() const {
   return stats;
 }
 
-// ---- Next ----------------------------------------------------------------------------------------------------------
+// ---- Next ------------------------------------------------------------------------
 
 std::unique_ptr<Step> Scheduler::Next() {
   if (steps_in_flight() >= config_.max_steps_in_flight) return nullptr;
-  // One more step than stages keeps stage 0 busy while a result is on its way. Of decode steps it would only make
-  // smaller ones.
+  // One more step than stages keeps stage 0 busy while a result is on its way. Of decode steps it would only
+  // make smaller ones.
   if (steps_in_flight() >= config_.num_stages && !HasPrefillWork()) return nullptr;
 
   StepPlan plan(config_.max_num_batched_tokens);
@@ -154,8 +133,8 @@ bool Scheduler::HasPrefillWork() const {
 }
 
 int32_t Scheduler::DecodesPerStep() const {
-  const auto num_decoding = static_cast<int32_t>(
-      std::count_if(running_.begin(), running_.end(), [](const Sequence* seq) { return !seq->in_prefill(); }));
+  const auto num_decoding = static_cast<int32_t>(std::count_if(
+      running_.begin(), running_.end(), [](const Sequence* seq) { return !seq->in_prefill(); }));
   return CeilDiv(num_decoding, config_.num_stages);
 }
 
@@ -221,8 +200,8 @@ Scheduler::Admission Scheduler::TryAdmit(Sequence& seq, StepPlan& plan) {
   const auto num_cached = static_cast<int32_t>(cached.size());
   if (cache_.ShouldDefer(seq, num_cached)) return Admission::kDeferred;
 
-  const auto num_revived = static_cast<int32_t>(
-      std::count_if(cached.begin(), cached.end(), [&](BlockId block) { return pool_.num_holders(block) == 0; }));
+  const auto num_revived = static_cast<int32_t>(std::count_if(
+      cached.begin(), cached.end(), [&](BlockId block) { return pool_.num_holders(block) == 0; }));
   const int32_t num_needed = CeilDiv(seq.num_tokens(), config_.block_size) - num_cached + num_revived;
   if (num_needed + NumGrowingSequences() > pool_.num_allocatable()) return Admission::kRefused;
 
@@ -246,7 +225,8 @@ void Scheduler::BeginRunning(Sequence& seq, std::vector<BlockId> cached_blocks) 
   const auto num_cached = static_cast<int32_t>(cached_blocks.size());
   const int32_t num_cached_tokens = num_cached * config_.block_size;
   for (BlockId block : cached_blocks) pool_.Hold(block);
-  const std::vector<BlockId> fresh = pool_.Allocate(CeilDiv(seq.num_tokens(), config_.block_size) - num_cached);
+  const std::vector<BlockId> fresh =
+      pool_.Allocate(CeilDiv(seq.num_tokens(), config_.block_size) - num_cached);
   seq.blocks = std::move(cached_blocks);
   seq.blocks.insert(seq.blocks.end(), fresh.begin(), fresh.end());
 
@@ -274,133 +254,6 @@ std::unique_ptr<Step> Scheduler::Commit(const StepPlan& plan) {
     ++seq->num_steps_in_flight;
   }
   return step;
-}
-
-// ---- Blocks --------------------------------------------------------------------------------------------------------
-
-bool Scheduler::Grow(Sequence& seq) {
-  const int32_t num_blocks = CeilDiv(seq.num_scheduled + 1, config_.block_size);
-  if (num_blocks <= static_cast<int32_t>(seq.blocks.size())) return true;
-  while (pool_.num_allocatable() == 0) {
-    if (num_draining_ > 0) return false;  // blocks will come back
-    Sequence& last = **running_.rbegin();
-    CHECK(&last != &seq || running_.size() > 1) << "sequence " << seq.id << " alone does not fit";
-    Preempt(last);
-    if (&last == &seq) return false;
-  }
-  seq.blocks.push_back(pool_.Allocate(1)[0]);
-  return true;
-}
-
-void Scheduler::Preempt(Sequence& seq) {
-  ++seq.num_preemptions;
-  ++counters_.preemptions;
-  LeaveRunning(seq, SequenceState::kPreempted);
-  SettleIfDrained(seq);
-}
-
-bool Scheduler::End(SeqId id) {
-  const auto it = sequences_.find(id);
-  if (it == sequences_.end() || it->second->state == SequenceState::kEnded) return false;
-  Sequence& seq = *it->second;
-  if (seq.state == SequenceState::kWaiting) {
-    waiting_.erase(&seq);
-    sequences_.erase(it);
-    return false;
-  }
-  const bool in_flight = seq.num_steps_in_flight > 0;
-  Leave(seq);
-  SettleIfDrained(seq);
-  return in_flight;
-}
-
-void Scheduler::Leave(Sequence& seq) {
-  if (seq.state == SequenceState::kRunning) {
-    LeaveRunning(seq, SequenceState::kEnded);
-  } else {
-    CHECK(seq.state == SequenceState::kPreempted);
-    --num_draining_preempted_;
-    seq.state = SequenceState::kEnded;
-  }
-}
-
-void Scheduler::LeaveRunning(Sequence& seq, SequenceState state) {
-  running_.erase(&seq);
-  cache_.Withdraw(seq);
-  seq.state = state;
-  ++num_draining_;
-  if (state == SequenceState::kPreempted) ++num_draining_preempted_;
-}
-
-void Scheduler::SettleIfDrained(Sequence& seq) {
-  if (seq.state == SequenceState::kRunning || seq.num_steps_in_flight > 0) return;
-  for (auto it = seq.blocks.rbegin(); it != seq.blocks.rend(); ++it) pool_.Release(*it);
-  seq.blocks.clear();
-  seq.num_scheduled = seq.num_computed = 0;
-  --num_draining_;
-  if (seq.state == SequenceState::kEnded) {
-    sequences_.erase(seq.id);
-    return;
-  }
-  --num_draining_preempted_;
-  seq.state = SequenceState::kWaiting;
-  waiting_.insert(&seq);
-}
-
-// ---- Results -------------------------------------------------------------------------------------------------------
-
-std::vector<SequenceUpdate> Scheduler::OnResult(StepResult result) {
-  CHECK(!in_flight_.empty()) << "result of step " << result.step_id << ", none in flight";
-  const StepInFlight step = std::move(in_flight_.front());
-  in_flight_.pop_front();
-  CHECK_EQ(step.step_id, result.step_id);
-
-  std::vector<SequenceUpdate> updates;
-  for (const ChunkInFlight& chunk : step.chunks) {
-    Sequence& seq = *chunk.seq;
-    --seq.num_steps_in_flight;
-    if (seq.state != SequenceState::kEnded) {
-      SequenceUpdate update = ApplyChunk(chunk, result);
-      // Chunks in flight after this one have computed on what this one has not written.
-      if (!update.error.ok()) Leave(seq);
-      if (update.token || update.prompt_logprobs || !update.error.ok()) updates.push_back(std::move(update));
-    }
-    SettleIfDrained(seq);
-  }
-  return updates;
-}
-
-SequenceUpdate Scheduler::ApplyChunk(const ChunkInFlight& chunk, StepResult& result) {
-  Sequence& seq = *chunk.seq;
-  SequenceUpdate update;
-  update.seq = seq.id;
-  const auto token = std::find_if(result.tokens.begin(), result.tokens.end(),
-                                  [&](const SampledToken& sampled) { return sampled.seq == seq.id; });
-  update.error = ChunkError(chunk, result, token == result.tokens.end() ? nullptr : &*token);
-  if (!update.error.ok()) return update;
-
-  seq.num_computed = chunk.end;
-  cache_.Offer(seq);
-  if (chunk.samples) {
-    seq.tokens.push_back(token->id);
-    update.token = std::move(*token);
-  }
-  const auto logprobs = std::find_if(result.prompt_logprobs.begin(), result.prompt_logprobs.end(),
-                                     [&](const PromptLogprobs& entry) { return entry.seq == seq.id; });
-  if (logprobs != result.prompt_logprobs.end()) update.prompt_logprobs = std::move(*logprobs);
-  return update;
-}
-
-Status Scheduler::ChunkError(const ChunkInFlight& chunk, const StepResult& result, const SampledToken* token) const {
-  const SeqId id = chunk.seq->id;
-  if (!result.status.ok()) return result.status.WithContext(fmt::format("step {}", result.step_id));
-  if (std::find(result.skipped.begin(), result.skipped.end(), id) != result.skipped.end()) {
-    return Internal("step {}: sequence {} was skipped without having been cancelled", result.step_id, id);
-  }
-  if (chunk.samples && token == nullptr) {
-    return Internal("step {}: no token came back for sequence {}", result.step_id, id);
-  }
-  return OkStatus();
 }
 
 }  // namespace penstock

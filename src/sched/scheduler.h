@@ -1,14 +1,14 @@
 // Scheduler: which tokens of which sequences go into the next step, and which blocks they use.
 //
-// Continuous batching over a pipeline. A step holds the next token of sequences in decode and chunks of prompts, within
-// a budget of tokens. All chunks of a prompt may be in flight at once: nothing waits for the result of a chunk but the
-// token that the last one draws. Sequences in decode are spread evenly over as many steps as there are stages, so that
-// every stage has work.
+// Continuous batching over a pipeline. A step holds the next token of sequences in decode and chunks of
+// prompts, within a budget of tokens. All chunks of a prompt may be in flight at once: nothing waits for the
+// result of a chunk but the token that the last one draws. Sequences in decode are spread evenly over as many
+// steps as there are stages, so that every stage has work.
 //
-// Blocks: a sequence begins to run when there are blocks for all its tokens; in decode it grows block by block. Where
-// there are none left, the running sequence that comes last in the order of service loses its blocks and is computed
-// again later, its generated tokens included. The first in the order of service is never interrupted, so every
-// sequence ends. Blocks are released when no step in flight uses them.
+// Blocks: a sequence begins to run when there are blocks for all its tokens; in decode it grows block by
+// block. Where there are none left, the running sequence that comes last in the order of service loses its
+// blocks and is computed again later, its generated tokens included. The first in the order of service is
+// never interrupted, so every sequence ends. Blocks are released when no step in flight uses them.
 //
 // Single-threaded, deterministic, no clock.
 //
@@ -29,33 +29,10 @@
 #include "plan/step.h"
 #include "sched/block_pool.h"
 #include "sched/prefix_cache.h"
+#include "sched/scheduler_config.h"
 #include "sched/sequence.h"
 
 namespace penstock {
-
-enum class SchedulingPolicy {
-  kFcfs,      // first come, first served
-  kPriority,  // lower Request::priority first, then first come; sequences of low priority may wait for long
-};
-
-struct SchedulerConfig {
-  int32_t max_num_batched_tokens = 2048;  // in one step
-  int32_t max_num_seqs = 128;             // running at once
-  int32_t block_size = 16;                // tokens
-  int32_t num_blocks = 0;
-  int32_t max_model_len = 0;              // tokens of one sequence, prompt and generated
-  int32_t num_stages = 1;
-  int32_t max_steps_in_flight = 0;        // 0: num_stages + 1
-  int32_t long_prefill_token_threshold = 0;  // most tokens of one prompt in a step; 0: no limit
-  bool enable_prefix_caching = true;
-  SchedulingPolicy policy = SchedulingPolicy::kFcfs;
-  SipKey prefix_hash_key = {};            // secret: RandomSipKey()
-
-  // Tokens of the longest sequence that can run: max_model_len, or what all blocks hold if that is less.
-  int32_t max_seq_len() const;
-  // kInvalidArgument with names and numbers.
-  Status Validate() const;
-};
 
 // What a step that has come back means for one sequence.
 struct SequenceUpdate {
@@ -67,8 +44,8 @@ struct SequenceUpdate {
 
 struct SchedulerStats {
   int32_t num_running = 0;
-  int32_t num_waiting = 0;           // preempted and deferred ones included
-  int32_t num_deferred = 0;          // wait for a running sequence to compute the prompt they share
+  int32_t num_waiting = 0;   // preempted and deferred ones included
+  int32_t num_deferred = 0;  // wait for a running sequence to compute the prompt they share
   int32_t num_held_blocks = 0;
   int32_t steps_in_flight = 0;
   int64_t waiting_prompt_tokens = 0;  // prompt tokens not yet computed, of all sequences
@@ -88,8 +65,8 @@ class Scheduler {
   // REQUIRES: CheckPromptLength() is OK, params.max_tokens >= 1.
   void Add(SequenceSpec spec);
 
-  // The sequence is done or not wanted any more: no further updates for it. Its blocks are released once the steps in
-  // flight that use them have come back; returns whether there are any. Unknown ids are ignored.
+  // The sequence is done or not wanted any more: no further updates for it. Its blocks are released once the
+  // steps in flight that use them have come back; returns whether there are any. Unknown ids are ignored.
   bool End(SeqId id);
 
   // The next step, or null where nothing can be scheduled now.

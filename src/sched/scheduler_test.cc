@@ -55,7 +55,8 @@ class Rig {
   void SubmitAll() {
     while (std::unique_ptr<Step> step = scheduler.Next()) {
       for (const Chunk& chunk : step->chunks) {
-        sent.push_back({step->step_id, chunk.seq, chunk.pos, chunk.len, chunk.is_decode, executor.num_in_flight()});
+        sent.push_back(
+            {step->step_id, chunk.seq, chunk.pos, chunk.len, chunk.is_decode, executor.num_in_flight()});
       }
       max_step_tokens = std::max(max_step_tokens, step->num_tokens());
       executor.Submit(std::move(step));
@@ -161,8 +162,10 @@ TEST(Scheduler, DecodesAreSpreadOverTheStages) {
   rig.Run();
   std::map<uint64_t, int> decodes_by_step;
   for (const Sent& chunk : rig.sent) decodes_by_step[chunk.step_id] += chunk.is_decode;
-  for (uint64_t step_id = 5; step_id < 60; ++step_id) EXPECT_EQ(decodes_by_step[step_id], 3) << "step " << step_id;
-  // Two steps are always under way: 39 tokens of 6 sequences in 13 * 6 steps, each 100 us after the one before.
+  for (uint64_t step_id = 5; step_id < 60; ++step_id)
+    EXPECT_EQ(decodes_by_step[step_id], 3) << "step " << step_id;
+  // Two steps are always under way: 39 tokens of 6 sequences in 13 * 6 steps, each 100 us after the one
+  // before.
   EXPECT_LT(rig.clock.now_us(), 100 * (2 * 39 + 6));
 }
 
@@ -468,7 +471,7 @@ TEST(Scheduler, PlannerCannotStopTheEngine) {
   EXPECT_EQ(scheduler.Next(), nullptr);
 }
 
-// ---- Random runs ---------------------------------------------------------------------------------------------------
+// ---- Random runs ------------------------------------------------------------------------
 
 class SchedulerProperty : public testing::TestWithParam<int> {};
 

@@ -45,7 +45,8 @@ SampleSpec Sequence::MakeSampleSpec() const {
 Chunk Sequence::MakeChunk(int32_t len, int32_t block_size) const {
   const int32_t pos = num_scheduled;
   const int32_t end = pos + len;
-  CHECK(len > 0 && end <= num_tokens()) << "chunk [" << pos << ", " << end << ") of " << num_tokens() << " tokens";
+  CHECK(len > 0 && end <= num_tokens())
+      << "chunk [" << pos << ", " << end << ") of " << num_tokens() << " tokens";
   const int32_t num_blocks = CeilDiv(end, block_size);
   CHECK_LE(num_blocks, static_cast<int32_t>(blocks.size()));
 

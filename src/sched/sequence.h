@@ -6,9 +6,9 @@
 //
 //   0 <= num_computed <= num_scheduled <= tokens.size(), and blocks.size() * block_size >= num_scheduled
 //
-// While num_scheduled < prefill_len the sequence is in prefill: its next chunk may be scheduled while earlier ones are in
-// flight. After that it is in decode: there is one token to schedule (`tokens.size() - num_scheduled == 1`), or it waits
-// for the token that a step in flight will draw.
+// While num_scheduled < prefill_len the sequence is in prefill: its next chunk may be scheduled while earlier
+// ones are in flight. After that it is in decode: there is one token to schedule (`tokens.size() -
+// num_scheduled == 1`), or it waits for the token that a step in flight will draw.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -50,7 +50,9 @@ struct Sequence {
   bool in_prefill() const { return num_scheduled < prefill_len; }
   bool ready_to_decode() const { return !in_prefill() && num_unscheduled() == 1; }
   // Every token of the prompt must then go through the model, cached or not.
-  bool wants_prompt_logprobs() const { return params.prompt_logprobs.has_value() && num_output_tokens() == 0; }
+  bool wants_prompt_logprobs() const {
+    return params.prompt_logprobs.has_value() && num_output_tokens() == 0;
+  }
 
   // Tokens [num_scheduled, num_scheduled + len) for the executor.
   Chunk MakeChunk(int32_t len, int32_t block_size) const;

@@ -1,5 +1,5 @@
-// The message is read in words of eight little-endian bytes, two rounds each; the last word holds what is left and,
-// in its top byte, the length modulo 256. Four rounds give each half of the output.
+// The message is read in words of eight little-endian bytes, two rounds each; the last word holds what is
+// left and, in its top byte, the length modulo 256. Four rounds give each half of the output.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/sip_hash.h"

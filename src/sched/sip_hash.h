@@ -1,5 +1,5 @@
-// SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): a keyed hash
-// whose collisions cannot be found without the key.
+// SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): a
+// keyed hash whose collisions cannot be found without the key.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -26,7 +26,8 @@ std::string DigestOfLength(size_t length) {
   return hex;
 }
 
-// Expected values are OpenSSL's (`openssl mac -macopt size:16 … SIPHASH`), which has the authors' test vectors.
+// Expected values are OpenSSL's (`openssl mac -macopt size:16 … SIPHASH`), which has the authors' test
+// vectors.
 TEST(SipHash, ReferenceVectors) {
   EXPECT_EQ(DigestOfLength(0), "A3817F04BA25A8E66DF67214C7550293");
   EXPECT_EQ(DigestOfLength(1), "DA87C1D86B99AF44347659119B22FC45");

@@ -1,5 +1,5 @@
-// RealtimeSimExecutor: a SimExecutor that lives in real time, for tests of threads and of the server without a model. It
-// takes the time that its cost function says, and no CPU.
+// RealtimeSimExecutor: a SimExecutor that lives in real time, for tests of threads and of the server without
+// a model. It takes the time that its cost function says, and no CPU.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -42,12 +42,12 @@ class RealtimeSimExecutor : public Executor {
   const int num_stages_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  VirtualClock clock_;                                // GUARDED_BY(mutex_): follows NowUs()
-  SimExecutor sim_;                                   // GUARDED_BY(mutex_)
-  std::deque<std::unique_ptr<StepResult>> results_;   // GUARDED_BY(mutex_)
-  std::function<void()> notify_;                      // GUARDED_BY(mutex_)
-  bool hung_ = false;                                 // GUARDED_BY(mutex_)
-  bool stop_ = false;                                 // GUARDED_BY(mutex_)
+  VirtualClock clock_;                               // GUARDED_BY(mutex_): follows NowUs()
+  SimExecutor sim_;                                  // GUARDED_BY(mutex_)
+  std::deque<std::unique_ptr<StepResult>> results_;  // GUARDED_BY(mutex_)
+  std::function<void()> notify_;                     // GUARDED_BY(mutex_)
+  bool hung_ = false;                                // GUARDED_BY(mutex_)
+  bool stop_ = false;                                // GUARDED_BY(mutex_)
   std::thread thread_;
 };
 

@@ -6,10 +6,12 @@
 
 namespace penstock {
 
-void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock, std::vector<TimedEvent> events) {
+void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock,
+                  std::vector<TimedEvent> events) {
   auto event = events.begin();
   for (;;) {
-    for (; event != events.end() && event->time_us <= clock.now_us(); ++event) event->happen(core, clock.now_us());
+    for (; event != events.end() && event->time_us <= clock.now_us(); ++event)
+      event->happen(core, clock.now_us());
     core.Tick(clock.now_us());
     std::optional<int64_t> next_us = executor.NextEventUs();
     if (event != events.end()) next_us = std::min(next_us.value_or(event->time_us), event->time_us);

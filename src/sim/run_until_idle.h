@@ -19,8 +19,9 @@ struct TimedEvent {
   std::function<void(EngineCore& core, int64_t now_us)> happen;
 };
 
-// Lets events happen when their time has come (they must be in order), and time pass, until there are no events left and
-// no step is in flight. `clock` is the executor's.
-void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock, std::vector<TimedEvent> events = {});
+// Lets events happen when their time has come (they must be in order), and time pass, until there are no
+// events left and no step is in flight. `clock` is the executor's.
+void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock,
+                  std::vector<TimedEvent> events = {});
 
 }  // namespace penstock

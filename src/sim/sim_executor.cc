@@ -1,5 +1,6 @@
-// Nothing happens by itself: whenever the executor is asked for something, it first lets all stages begin whose time has
-// come. What a stage does is settled when it begins, so that a chunk cancelled before then is skipped.
+// Nothing happens by itself: whenever the executor is asked for something, it first lets all stages begin
+// whose time has come. What a stage does is settled when it begins, so that a chunk cancelled before then is
+// skipped.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/sim_executor.h"
@@ -22,7 +23,8 @@ SimExecutor::SimExecutor(SimConfig config, const VirtualClock& clock)
 }
 
 void SimExecutor::Submit(std::unique_ptr<Step> step) {
-  if (step->step_id != next_step_id_++ || step->chunks.empty()) violations_.push_back("step id, or an empty step");
+  if (step->step_id != next_step_id_++ || step->chunks.empty())
+    violations_.push_back("step id, or an empty step");
   for (const Chunk& chunk : step->chunks) CheckChunk(chunk);
   StepInFlight in_flight;
   in_flight.submit_us = clock_.now_us();
@@ -50,7 +52,8 @@ void SimExecutor::BeginStages() {
       const auto stage = static_cast<int32_t>(in_flight.stamps.size());
       const int64_t end_us = *begin_us + config_.cost(WithoutCancelled(in_flight), stage);
       const int64_t recv_us = stage == 0 ? in_flight.submit_us : in_flight.stamps.back().end_us;
-      in_flight.stamps.push_back({.stage = stage, .recv_us = recv_us, .begin_us = *begin_us, .end_us = end_us});
+      in_flight.stamps.push_back(
+          {.stage = stage, .recv_us = recv_us, .begin_us = *begin_us, .end_us = end_us});
       stage_free_us_[stage] = end_us;
     }
   }
@@ -121,20 +124,22 @@ void SimExecutor::ExecuteChunk(const Chunk& chunk, const SimFault& fault, StepRe
     kv_.Write(chunk);
     if (chunk.sample || !chunk.logprob_targets.empty()) history = kv_.Read(chunk, end);
   }
-  if (chunk.sample && !fault.lose_token) result.tokens.push_back(sampler_.Draw(chunk.seq, history, *chunk.sample));
+  if (chunk.sample && !fault.lose_token)
+    result.tokens.push_back(sampler_.Draw(chunk.seq, history, *chunk.sample));
 
   if (chunk.logprob_targets.empty()) return;
   PromptLogprobs logprobs{.seq = chunk.seq, .pos = chunk.pos + 1, .positions = {}};
   for (int32_t i = 0; i < chunk.len && chunk.logprob_targets[i] >= 0; ++i) {
     const std::span<const TokenId> before = std::span(history).first(
         config_.track_contents ? static_cast<size_t>(chunk.pos + i + 1) : history.size());
-    logprobs.positions.push_back(sampler_.LogprobsOf(chunk.logprob_targets[i], before, chunk.num_prompt_logprobs));
+    logprobs.positions.push_back(
+        sampler_.LogprobsOf(chunk.logprob_targets[i], before, chunk.num_prompt_logprobs));
   }
   if (!logprobs.positions.empty()) result.prompt_logprobs.push_back(std::move(logprobs));
 }
 
-// Its shape; and that no step in flight, of another sequence, uses a block that this chunk writes to, or writes to one
-// that it reads.
+// Its shape; and that no step in flight, of another sequence, uses a block that this chunk writes to, or
+// writes to one that it reads.
 void SimExecutor::CheckChunk(const Chunk& chunk) {
   const std::string name = fmt::format("step {} sequence {}", next_step_id_ - 1, chunk.seq);
   const int32_t end = chunk.pos + chunk.len;

@@ -1,10 +1,10 @@
-// SimExecutor: a pipeline of stages in virtual time. A stage begins step k when it has ended step k - 1 and the stage
-// before it has ended step k:
+// SimExecutor: a pipeline of stages in virtual time. A stage begins step k when it has ended step k - 1 and
+// the stage before it has ended step k:
 //
 //   begin[s][k] = max(end[s][k - 1], end[s - 1][k])      end = begin + cost(step k, stage s)
 //
-// Tokens come from a SimSampler that reads its history through the chunk's block table, out of blocks that hold what
-// was really written to them.
+// Tokens come from a SimSampler that reads its history through the chunk's block table, out of blocks that
+// hold what was really written to them.
 //
 // Single-threaded; see RealtimeSimExecutor for one that lives in real time.
 //
@@ -30,8 +30,8 @@ namespace penstock {
 
 // What goes wrong with a step.
 struct SimFault {
-  Status status = {};    // not OK: the step fails
-  int64_t delay_us = 0;  // its result comes so much later
+  Status status = {};       // not OK: the step fails
+  int64_t delay_us = 0;     // its result comes so much later
   bool lose_token = false;  // the result has no tokens
 };
 
@@ -41,7 +41,8 @@ struct SimConfig {
   int32_t block_size = 16;
   int32_t vocab_size = 1000;
   StepCost cost = SimpleStepCost{.per_step_us = 100, .per_token_us = 1};
-  // False: the KV cache holds nothing, for simulations at scale; a token depends on its sequence and position only.
+  // False: the KV cache holds nothing, for simulations at scale; a token depends on its sequence and position
+  // only.
   bool track_contents = true;
   SimSampler::Script script = nullptr;
   std::function<SimFault(const Step&)> fault = nullptr;

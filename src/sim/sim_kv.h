@@ -1,5 +1,5 @@
-// SimKv: a KV cache that holds token ids in place of keys and values. Attention to a block that has been mixed up, lost,
-// or reused too early reads other tokens than the sequence has.
+// SimKv: a KV cache that holds token ids in place of keys and values. Attention to a block that has been
+// mixed up, lost, or reused too early reads other tokens than the sequence has.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -42,10 +42,12 @@ SampledToken SimSampler::Draw(SeqId seq, std::span<const TokenId> history, const
   return token;
 }
 
-PositionLogprobs SimSampler::LogprobsOf(TokenId target, std::span<const TokenId> history, int32_t num_top) const {
+PositionLogprobs SimSampler::LogprobsOf(TokenId target, std::span<const TokenId> history,
+                                        int32_t num_top) const {
   const uint64_t hash = HashOf(history);
   auto logprob = [&](TokenId id) { return -1.0f - static_cast<float>(Mix(hash, id) % 10000) / 1000.0f; };
-  PositionLogprobs logprobs{.chosen = {.id = target, .logprob = logprob(target), .rank = num_top + 1}, .top = {}};
+  PositionLogprobs logprobs{.chosen = {.id = target, .logprob = logprob(target), .rank = num_top + 1},
+                            .top = {}};
   for (int32_t i = 0; i < num_top; ++i) {
     const auto id = static_cast<TokenId>((hash + i) % vocab_size_);
     logprobs.top.push_back({.id = id, .logprob = -0.001f * (i + 1), .rank = i + 1});
@@ -53,7 +55,8 @@ PositionLogprobs SimSampler::LogprobsOf(TokenId target, std::span<const TokenId>
   return logprobs;
 }
 
-std::vector<TokenId> SimSampler::Generate(std::vector<TokenId> prompt_ids, SampleSpec spec, int32_t num_tokens) const {
+std::vector<TokenId> SimSampler::Generate(std::vector<TokenId> prompt_ids, SampleSpec spec,
+                                          int32_t num_tokens) const {
   const std::vector<TokenId> banned = spec.banned;
   const size_t prompt_len = prompt_ids.size();
   std::vector<TokenId> tokens = std::move(prompt_ids);

@@ -1,6 +1,6 @@
-// SimSampler: a model that is a hash function. The token it draws depends on the tokens before it, in their order, and on
-// what SampleSpec says that a draw depends on; on nothing else. So outputs can be predicted, and any mistake in what the
-// executor is given changes them.
+// SimSampler: a model that is a hash function. The token it draws depends on the tokens before it, in their
+// order, and on what SampleSpec says that a draw depends on; on nothing else. So outputs can be predicted,
+// and any mistake in what the executor is given changes them.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
