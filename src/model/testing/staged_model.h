@@ -5,7 +5,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -116,7 +118,8 @@ inline float MaxDifference(const std::vector<std::vector<float>>& a,
     CHECK_EQ(a[r].size(), b[r].size());
     for (size_t i = 0; i < a[r].size(); ++i) {
       const float difference = std::fabs(a[r][i] - b[r][i]);
-      if (!(difference <= largest)) largest = difference;  // NaN too
+      if (std::isnan(difference)) return std::numeric_limits<float>::infinity();
+      largest = std::max(largest, difference);
     }
   }
   return largest;
