@@ -83,8 +83,8 @@ class FakeEngine : public Engine {
   struct Script {
     std::string text = "Hello world";  // one token for each byte
     FinishReason finish = FinishReason::kStop;
-    std::variant<std::monostate, std::string, TokenId> stop_reason;
-    Status error;
+    std::variant<std::monostate, std::string, TokenId> stop_reason = {};
+    Status error = {};
     bool hang = false;           // says nothing until aborted
     int64_t token_us = 0;        // time for each token
     size_t error_after = 0;      // with finish kError: tokens before it

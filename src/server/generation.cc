@@ -79,7 +79,8 @@ class GenerationService::Job : public std::enable_shared_from_this<Job> {
 // ---- I/O thread: begin and end -------------------------------------------------------------------------------------
 
 void GenerationService::Job::Start(Endpoint endpoint, HttpRequest http) {
-  if (const std::string* id = http.FindHeader("x-request-id"); id && core_->options.use_request_id_header) client_id_ = *id;
+  const std::string* const id = http.FindHeader("x-request-id");
+  if (id && core_->options.use_request_id_header && IsPlainRequestId(*id)) client_id_ = *id;
   ++core_->num_open;
   response_->OnDone([core = core_, weak = weak_from_this()](int) {
     --core->num_open;
@@ -240,9 +241,8 @@ void GenerationService::Job::Deliver(int choice_idx, RequestOutput output) {
 void GenerationService::Job::Drain() {
   if (over_) return;
   if (response_->congested()) {
-    response_->OnDrained([weak = weak_from_this()] {
-      if (const auto job = weak.lock()) job->Drain();
-    });
+    // Held strongly: the engine may have finished and forgotten the job. The callback goes when the exchange does.
+    response_->OnDrained([job = shared_from_this()] { job->Drain(); });
     return;
   }
   std::vector<std::optional<RequestOutput>> outputs(answer_->num_choices());

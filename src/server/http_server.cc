@@ -137,6 +137,7 @@ struct Shared {
   std::shared_ptr<IoLoop> loop;
   std::unordered_set<Connection*> connections;
   bool close_after_answers = false;
+  size_t body_bytes = 0;  // of all open requests
   time_t date_second = 0;
   std::string date;  // of date_second, as HTTP writes it
 
@@ -167,6 +168,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ~Connection() {
     shared_->connections.erase(this);
     EndExchange(/*gone=*/true);
+    ReleaseBody();
   }
 
   asio::awaitable<void> Run();
@@ -196,6 +198,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void OnWritten(error_code ec, size_t size);
   void EndExchange(bool gone);
   bool PeerHungUp();
+  // Counts what has been read of a body, until the request is over; false if all bodies together are too much.
+  bool HoldBody(size_t size);
+  void ReleaseBody() { HoldBody(0); }
 
   const std::shared_ptr<Shared> shared_;
   tcp::socket socket_;
@@ -203,6 +208,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   beast::flat_buffer buffer_{256 << 10};
   std::string peer_;
   std::shared_ptr<Exchange> exchange_;
+  size_t body_bytes_ = 0;  // this connection's part of Shared::body_bytes
   bool linger_ = false;  // the client may still be sending: read it away before closing, or it sees a reset
 
   int64_t read_deadline_us_ = kNever;
@@ -294,6 +300,7 @@ asio::awaitable<void> Connection::Run() {
     if (!co_await ReadRequest(parser)) break;
     const std::shared_ptr<Exchange> exchange = Dispatch(parser);
     co_await WatchUntilAnswered();
+    ReleaseBody();
     if (!exchange->keep_alive()) break;
   }
   co_await Linger();
@@ -343,8 +350,18 @@ asio::awaitable<bool> Connection::ReadBody(RequestParser& parser) {
     read_deadline_us_ = std::min(last_us, NowUs() + options.body_stall_timeout_us);
     co_await beast::http::async_read_some(socket_, buffer_, parser, asio::redirect_error(asio::use_awaitable, ec));
     if (ec) co_return RefuseParseError(ec);
+    if (!HoldBody(parser.get().body().size())) {
+      Refuse(503, "the server holds too many large requests");
+      co_return false;
+    }
   }
   co_return true;
+}
+
+bool Connection::HoldBody(size_t size) {
+  shared_->body_bytes += size - body_bytes_;
+  body_bytes_ = size;
+  return shared_->body_bytes <= shared_->options.max_total_body_bytes;
 }
 
 // Always false, for `co_return RefuseParseError(ec)`.

@@ -23,6 +23,7 @@ struct HttpServerOptions {
   size_t max_header_bytes = 64 << 10;
   size_t max_headers = 256;
   size_t max_body_bytes = 32 << 20;
+  size_t max_total_body_bytes = size_t{2} << 30;  // of all requests that are open; further ones get 503
   size_t max_connections = 8192;  // further ones are closed at once
 
   int64_t header_timeout_us = 20'000'000;      // from the first byte of a request to the end of its head

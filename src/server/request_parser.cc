@@ -60,14 +60,10 @@ void ParsePromptLogprobs(const RequestRules& rules, RequestFields* fields, Gener
   request->sampling.prompt_logprobs = request->prompt_logprobs;
 }
 
-bool IsPlainId(std::string_view id) {
-  return id.size() <= kMaxIdChars && std::all_of(id.begin(), id.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
-}
-
 void ParseIdentity(const RequestRules& rules, RequestFields* fields, GenerationRequest* request) {
   request->request_id = fields->String("request_id").value_or("");
-  if (!IsPlainId(request->request_id)) {
-    fields->Fail(BadRequest("request_id", "request_id must be at most {} printable ASCII characters", kMaxIdChars));
+  if (fields->Has("request_id") && !IsPlainRequestId(request->request_id)) {
+    fields->Fail(BadRequest("request_id", "request_id must be 1 to {} printable ASCII characters", kMaxIdChars));
   }
   request->cache_salt = fields->String("cache_salt").value_or("");
   if (fields->Has("cache_salt") &&
@@ -122,6 +118,11 @@ std::optional<int32_t> ToInt32(std::optional<int64_t> value) {
 }
 
 }  // namespace
+
+bool IsPlainRequestId(std::string_view id) {
+  return !id.empty() && id.size() <= kMaxIdChars &&
+         std::all_of(id.begin(), id.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
+}
 
 std::optional<ApiError> ParseChatRequest(std::string_view body, const RequestRules& rules, GenerationRequest* request) {
   RequestFields fields(body);

@@ -25,6 +25,9 @@ struct RequestRules {
   size_t max_stop_strings = 4;
 };
 
+// Whether a request id may be answered, logged and sent back in a header: 1 to 256 printable ASCII characters.
+bool IsPlainRequestId(std::string_view id);
+
 // Each returns the error, or nothing and fills `request`.
 std::optional<ApiError> ParseChatRequest(std::string_view body, const RequestRules& rules, GenerationRequest* request);
 std::optional<ApiError> ParseCompletionRequest(std::string_view body, const RequestRules& rules,

@@ -8,12 +8,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/error_response.h"
+#include "server/request_parser.h"
 
 namespace penstock {
 namespace {
 
 constexpr int kDrainRetryAfterSeconds = 10;  // about what a replacement takes to come up
-constexpr size_t kMaxRequestIdChars = 256;
 
 std::string Join(const std::vector<std::string>& items) {
   std::string joined;
@@ -32,10 +32,14 @@ void SendError(int status, std::string message, ResponseWriter& response) {
   response.Send(ErrorHttpResponse(error));
 }
 
-// A request id that may go back in a header.
-bool IsPlainId(std::string_view id) {
-  return !id.empty() && id.size() <= kMaxRequestIdChars &&
-         std::all_of(id.begin(), id.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
+// A path as it may go to the log: clients must not write lines of their own.
+std::string Printable(std::string path) {
+  constexpr size_t kMaxLoggedPath = 200;
+  if (path.size() > kMaxLoggedPath) path.resize(kMaxLoggedPath);
+  for (char& c : path) {
+    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7F) c = '?';
+  }
+  return path;
 }
 
 bool EqualInConstantTime(std::string_view given, std::string_view key) {
@@ -148,14 +152,14 @@ void Router::Handle(HttpRequest request, std::shared_ptr<ResponseWriter> respons
   const auto handler_name = std::make_shared<std::string>("none");
   const bool log = options_.access_log && !Contains(options_.access_log_skip, request.path);
   response->OnDone([this, handler_name, method, begin_us = NowUs(),
-                    line = log ? fmt::format("{} - \"{} {} HTTP/1.1\"", request.peer, method, request.path)
+                    line = log ? fmt::format("{} - \"{} {} HTTP/1.1\"", request.peer, method, Printable(request.path))
                                : std::string()](int status) {
     Account(*handler_name, method, status, NowUs() - begin_us);
     if (!line.empty()) LogInfo("{} {} {}", line, status, HttpReason(status));
   });
   if (options_.echo_request_id) {
     const std::string* id = request.FindHeader("x-request-id");
-    response->AddHeader("X-Request-Id", id && IsPlainId(*id) ? *id : fmt::format("req-{}", next_request_id_++));
+    response->AddHeader("X-Request-Id", id && IsPlainRequestId(*id) ? *id : fmt::format("req-{}", next_request_id_++));
   }
   if (HandleCors(request, *response)) return;
   const Route* route = Find(request, *response, handler_name.get());

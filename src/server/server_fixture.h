@@ -39,7 +39,7 @@ class ServerFixture : public testing::Test {
   }
   int port() const { return server_->port(); }
   ClientResponse Post(std::string_view path, const Json& body) { return TestClient(port()).Post(path, body); }
-  ClientResponse PostText(std::string_view path, std::string_view body) { return TestClient(port()).Post(path, body); }
+  ClientResponse PostText(std::string_view path, std::string_view body) { return TestClient(port()).Call("POST", path, body); }
   ClientResponse Get(std::string_view path) { return TestClient(port()).Call("GET", path); }
 
   // `response` is an error of this status in OpenAI's shape, about `param` (any if empty).

@@ -106,7 +106,6 @@ class TestClient {
     SendRaw(Format(method, path, body, headers));
     return Receive(method == "HEAD");
   }
-  ClientResponse Post(std::string_view path, std::string_view body) { return Call("POST", path, body); }
   ClientResponse Post(std::string_view path, const Json& body) { return Call("POST", path, body.dump()); }
 
   // One response, without what 100-continue precedes it with.
