@@ -2,9 +2,9 @@
 //
 //   attention_bench [--isa NAME] [--threads N] [--repeat N] [--only TEXT] [--smoke]
 //
-// Prints one JSON line per case. "share" is the share of the processor's peak, measured in the same run, that the
-// useful arithmetic takes: 2 operations per multiplication of a query with a key or a probability with a value that
-// causality lets through. The peak is that of the instruction the kernels multiply with (fp32 FMA, or vdpbf16ps).
+// Prints one JSON line per case. "share" is the share of the processor's peak, measured in the same run, that
+// the useful arithmetic takes: 2 operations per multiplication of a query with a key or a probability with a
+// value that causality lets through. The peak is that of the instruction the kernels multiply with.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
@@ -41,7 +41,7 @@ double Seconds(const std::function<void()>& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-// --- the peak ----------------------------------------------------------------------------------------------------
+// --- the peak ------------------------------------------------------------------------------------
 
 constexpr int kPeakRounds = 2'000'000;
 constexpr int kPeakChains = 12;
@@ -117,7 +117,7 @@ double PeakGflops(ThreadTeam& team, const std::string& isa) {
   return best;
 }
 
-// --- cases -------------------------------------------------------------------------------------------------------
+// --- cases ---------------------------------------------------------------------------------------
 
 struct Bench {
   const AttentionOps& ops;
@@ -126,15 +126,19 @@ struct Bench {
   double peak_gflops;
 
   // `operations`: useful ones of a call; `bytes`: of the cache that a call reads.
-  void Report(const std::string& name, double operations, double bytes, const std::function<void()>& call) const {
+  void Report(const std::string& name, double operations, double bytes,
+              const std::function<void()>& call) const {
     std::vector<double> seconds;
     call();  // takes the memory
     for (int i = 0; i < options.repeat; ++i) seconds.push_back(Seconds(call));
     std::sort(seconds.begin(), seconds.end());
-    auto at = [&](double quantile) { return seconds[static_cast<size_t>(quantile * (seconds.size() - 1) + 0.5)]; };
+    auto at = [&](double quantile) {
+      return seconds[static_cast<size_t>(quantile * (seconds.size() - 1) + 0.5)];
+    };
     const double gflops = operations / at(0.5) / 1e9;
     fmt::print(
-        "{{\"case\":\"{}\",\"isa\":\"{}\",\"threads\":{},\"median\":{:.4f},\"p10\":{:.4f},\"p90\":{:.4f},\"unit\":\"ms\","
+        "{{\"case\":\"{}\",\"isa\":\"{}\",\"threads\":{},\"median\":{:.4f},\"p10\":{:.4f},\"p90\":{:.4f},"
+        "\"unit\":\"ms\","
         "\"gflops\":{:.1f},\"peak_gflops\":{:.1f},\"share\":{:.3f},\"cache_gb_per_s\":{:.1f}}}\n",
         name, ops.name, team.size(), at(0.5) * 1e3, at(0.1) * 1e3, at(0.9) * 1e3, gflops, peak_gflops,
         gflops / peak_gflops, bytes / at(0.5) / 1e9);
@@ -161,20 +165,21 @@ std::vector<int32_t> ScatteredBlocks(int32_t count) {
 }
 
 // `len` queries of each of `num_sequences` sequences, at the end of `context` tokens each.
-void BenchGqa(const Bench& bench, const std::string& name, const GqaShape& shape, int32_t len, int32_t context,
-              int32_t num_sequences = 1) {
+void BenchGqa(const Bench& bench, const std::string& name, const GqaShape& shape, int32_t len,
+              int32_t context, int32_t num_sequences = 1) {
   if (bench.Skips(name)) return;
   CpuAttention attention(bench.ops, bench.team);
   const int32_t block_size = 64, blocks_each = CeilDiv(context, block_size);
   const std::vector<int32_t> blocks = ScatteredBlocks(blocks_each * num_sequences);
   const size_t block_bytes = attention.GqaBlockBytes(shape, block_size, DType::kBF16);
   std::vector<uint16_t> cache = RandomBf16(static_cast<int64_t>(blocks.size() * block_bytes / 2), 1.0f);
-  const KvLayerView view{reinterpret_cast<std::byte*>(cache.data()), block_bytes, static_cast<int32_t>(blocks.size()),
-                         block_size, DType::kBF16};
+  const KvLayerView view{reinterpret_cast<std::byte*>(cache.data()), block_bytes,
+                         static_cast<int32_t>(blocks.size()), block_size, DType::kBF16};
   const int64_t columns = int64_t{shape.num_heads} * shape.head_dim, rows = int64_t{len} * num_sequences;
   std::vector<uint16_t> q = RandomBf16(rows * columns, 1.0f), out(rows * columns);
   std::vector<SeqSpan> spans;
-  for (int32_t i = 0; i < num_sequences; ++i) spans.push_back({i * len, len, context - len, &blocks[i * blocks_each]});
+  for (int32_t i = 0; i < num_sequences; ++i)
+    spans.push_back({i * len, len, context - len, &blocks[i * blocks_each]});
   const double pairs = static_cast<double>(rows) * (context - len + (len + 1) / 2.0) * shape.num_heads;
   bench.Report(name, 4.0 * pairs * shape.head_dim, static_cast<double>(cache.size()) * 2, [&] {
     attention.GqaAttention(ConstMat(q.data(), DType::kBF16, rows, columns), spans, shape, view,
@@ -182,21 +187,21 @@ void BenchGqa(const Bench& bench, const std::string& name, const GqaShape& shape
   });
 }
 
-void BenchMla(const Bench& bench, const std::string& name, const MlaShape& shape, int32_t len, int32_t context,
-              MlaForm form) {
+void BenchMla(const Bench& bench, const std::string& name, const MlaShape& shape, int32_t len,
+              int32_t context, MlaForm form) {
   if (bench.Skips(name)) return;
   CpuAttention attention(bench.ops, bench.team);
   const int32_t block_size = 64;
   const std::vector<int32_t> blocks = ScatteredBlocks(CeilDiv(context, block_size));
   const size_t block_bytes = attention.MlaBlockBytes(shape, block_size, DType::kBF16);
   std::vector<uint16_t> cache = RandomBf16(static_cast<int64_t>(blocks.size() * block_bytes / 2), 1.0f);
-  const KvLayerView view{reinterpret_cast<std::byte*>(cache.data()), block_bytes, static_cast<int32_t>(blocks.size()),
-                         block_size, DType::kBF16};
+  const KvLayerView view{reinterpret_cast<std::byte*>(cache.data()), block_bytes,
+                         static_cast<int32_t>(blocks.size()), block_size, DType::kBF16};
   const int64_t q_dim = shape.nope_dim + shape.rope_dim, heads = shape.num_heads;
   const int64_t kv_b_rows = heads * (shape.nope_dim + shape.v_dim);
   const std::vector<uint16_t> kv_b = RandomBf16(kv_b_rows * shape.kv_lora_rank, 0.05f);
-  const auto packed = attention.PackKvB(ConstMat(kv_b.data(), DType::kBF16, kv_b_rows, shape.kv_lora_rank), shape,
-                                        DType::kBF16);
+  const auto packed = attention.PackKvB(ConstMat(kv_b.data(), DType::kBF16, kv_b_rows, shape.kv_lora_rank),
+                                        shape, DType::kBF16);
   std::vector<uint16_t> q = RandomBf16(len * heads * q_dim, 1.0f), out(len * heads * shape.v_dim);
   const SeqSpan span{0, len, context - len, blocks.data()};
   const double pairs = static_cast<double>(len) * (context - len + (len + 1) / 2.0);
@@ -205,15 +210,15 @@ void BenchMla(const Bench& bench, const std::string& name, const MlaShape& shape
                               ? len * expansion + pairs * (2 * shape.kv_lora_rank + shape.rope_dim)
                               : context * expansion + pairs * (q_dim + shape.v_dim);
   bench.Report(name, 2.0 * heads * products, static_cast<double>(cache.size()) * 2, [&] {
-    attention.MlaAttention(ConstMat(q.data(), DType::kBF16, len, heads * q_dim), std::span(&span, 1), shape, view,
-                           *packed, Mat(out.data(), DType::kBF16, len, heads * shape.v_dim), form);
+    attention.MlaAttention(ConstMat(q.data(), DType::kBF16, len, heads * q_dim), std::span(&span, 1), shape,
+                           view, *packed, Mat(out.data(), DType::kBF16, len, heads * shape.v_dim), form);
   });
 }
 
 void RunAll(const Bench& bench, bool smoke) {
   const GqaShape qwen{.num_heads = 16, .num_kv_heads = 8, .head_dim = 128, .scale = 0.088f};
-  const MlaShape deepseek{.num_heads = 16, .kv_lora_rank = 512, .nope_dim = 128, .rope_dim = 64, .v_dim = 128,
-                          .scale = 0.07f};
+  const MlaShape deepseek{
+      .num_heads = 16, .kv_lora_rank = 512, .nope_dim = 128, .rope_dim = 64, .v_dim = 128, .scale = 0.07f};
   if (smoke) {
     BenchGqa(bench, "gqa smoke", qwen, 64, 256);
     BenchMla(bench, "mla smoke", deepseek, 16, 64, MlaForm::kExpanded);
@@ -255,11 +260,16 @@ Options ParseOptions(int argc, char** argv) {
     }
     CHECK_LT(i + 1, argc) << flag << " needs a value";
     const std::string value = argv[++i];
-    if (flag == "--isa") options.isa = value;
-    else if (flag == "--threads") options.threads = std::stoi(value);
-    else if (flag == "--repeat") options.repeat = std::stoi(value);
-    else if (flag == "--only") options.only = value;
-    else CHECK(false) << "unknown flag " << flag;
+    if (flag == "--isa")
+      options.isa = value;
+    else if (flag == "--threads")
+      options.threads = std::stoi(value);
+    else if (flag == "--repeat")
+      options.repeat = std::stoi(value);
+    else if (flag == "--only")
+      options.only = value;
+    else
+      CHECK(false) << "unknown flag " << flag;
   }
   return options;
 }

@@ -19,7 +19,8 @@ namespace {
 std::vector<const AttentionOps*> TestedOps() {
   std::vector<const AttentionOps*> all = {&GenericAttentionOps()};
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(&Avx2AttentionOps());
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) all.push_back(&Avx512AttentionOps());
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+    all.push_back(&Avx512AttentionOps());
   if (__builtin_cpu_supports("avx512bf16")) all.push_back(&Avx512Bf16AttentionOps());
   for (const AttentionOps* ops : {EmulatedAvx512AttentionOps(), EmulatedAvx512Bf16AttentionOps()}) {
     if (ops) all.push_back(ops);
@@ -32,8 +33,8 @@ bool RoundsToBf16(const AttentionOps& ops, DType cache) {
   return cache == DType::kBF16 && std::string(ops.name).ends_with("avx512_bf16");
 }
 
-// Bounds of MaxRelativeError: of fp32 arithmetic, of probabilities and expanded keys rounded to bf16, and of outputs
-// rounded to bf16 (twice half a unit in the last place, for a result on the other side of a tie).
+// Bounds of MaxRelativeError: of fp32 arithmetic, of probabilities and expanded keys rounded to bf16, and of
+// outputs rounded to bf16 (twice half a unit in the last place, for a result on the other side of a tie).
 double Tolerance(const AttentionOps& ops, DType cache, DType out) {
   return (RoundsToBf16(ops, cache) ? 1.5e-2 : 2e-5) + (out == DType::kBF16 ? 8e-3 : 0.0);
 }
@@ -76,7 +77,8 @@ int32_t TotalRows(const std::vector<Sequence>& sequences, bool whole) {
   return rows;
 }
 
-const std::vector<Sequence> kMixed = {{0, 1}, {5, 1}, {300, 1}, {0, 7}, {63, 64}, {64, 100}, {1, 130}, {500, 67}};
+const std::vector<Sequence> kMixed = {{0, 1},   {5, 1},    {300, 1}, {0, 7},
+                                      {63, 64}, {64, 100}, {1, 130}, {500, 67}};
 const std::vector<Sequence> kLong = {{0, 257}, {500, 257}, {0, 64}};
 
 struct GqaCase {
@@ -87,8 +89,8 @@ struct GqaCase {
 };
 
 void PrintTo(const GqaCase& c, std::ostream* out) {
-  *out << c.shape.num_heads << "/" << c.shape.num_kv_heads << " heads of " << c.shape.head_dim << ", blocks of "
-       << c.block_size << ", " << c.sequences.size() << " sequences";
+  *out << c.shape.num_heads << "/" << c.shape.num_kv_heads << " heads of " << c.shape.head_dim
+       << ", blocks of " << c.block_size << ", " << c.sequences.size() << " sequences";
 }
 
 template <typename Backend>
@@ -136,10 +138,12 @@ TEST_P(GqaTest, Bf16ToF32) { CompareAll(DType::kBF16, DType::kF32); }
 INSTANTIATE_TEST_SUITE_P(
     Shapes, GqaTest,
     testing::Values(GqaCase{{1, 1, 16, 0.25f}, 16, kMixed}, GqaCase{{4, 2, 64, 0.125f}, 32, kMixed},
-                    GqaCase{{8, 1, 80, 0.11f}, 64, kMixed}, GqaCase{{6, 3, 128, 0.09f}, 16, {{64, 100}, {300, 1}}},
+                    GqaCase{{8, 1, 80, 0.11f}, 64, kMixed},
+                    GqaCase{{6, 3, 128, 0.09f}, 16, {{64, 100}, {300, 1}}},
                     GqaCase{{9, 3, 192, 0.07f}, 128, {{63, 30}, {0, 1}, {131, 2}}},
                     GqaCase{{2, 2, 256, 0.06f}, 64, {{0, 130}, {200, 1}}},
-                    GqaCase{{2, 1, 48, 0.15f}, 32, kLong}, GqaCase{{3, 1, 32, 0.2f}, 16, {{3000, 1}, {2100, 9}}},
+                    GqaCase{{2, 1, 48, 0.15f}, 32, kLong},
+                    GqaCase{{3, 1, 32, 0.2f}, 16, {{3000, 1}, {2100, 9}}},
                     // Logits of some hundreds: the softmax is nearly one-hot and exp would overflow.
                     GqaCase{{2, 2, 64, 1.0f}, 32, {{100, 60}, {700, 2}}, 5.0f}));
 
@@ -193,8 +197,8 @@ TEST(CpuGqa, MemoryIsKeptAndDoesNotGrowWithTheContext) {
     const GqaCase c{shape, 16, {sequence}};
     const int32_t context = sequence.pos + sequence.len;
     TestMat out(DType::kF32, sequence.len, 128);
-    RunGqa(attention, c, DType::kF32, TestMat(DType::kF32, sequence.len, 128), TestMat(DType::kF32, context, 64),
-           TestMat(DType::kF32, context, 64), out);
+    RunGqa(attention, c, DType::kF32, TestMat(DType::kF32, sequence.len, 128),
+           TestMat(DType::kF32, context, 64), TestMat(DType::kF32, context, 64), out);
     return attention.scratch_bytes();
   };
   const size_t first = scratch_after({24000, 32});
@@ -215,9 +219,10 @@ void PrintTo(const MlaCase& c, std::ostream* out) {
 }
 
 template <typename Backend>
-void RunMla(Backend& backend, const MlaCase& c, DType dtype, MlaForm form, const TestMat& q, const TestMat& latent,
-            const TestMat& k_rope, const TestMat& kv_b, TestMat& out) {
-  TestCache cache(backend.MlaBlockBytes(c.shape, c.block_size, dtype), c.block_size, dtype, Contexts(c.sequences));
+void RunMla(Backend& backend, const MlaCase& c, DType dtype, MlaForm form, const TestMat& q,
+            const TestMat& latent, const TestMat& k_rope, const TestMat& kv_b, TestMat& out) {
+  TestCache cache(backend.MlaBlockBytes(c.shape, c.block_size, dtype), c.block_size, dtype,
+                  Contexts(c.sequences));
   const auto packed = backend.PackKvB(kv_b, c.shape, dtype);
   backend.MlaStore(latent, k_rope, StoreSpans(c.sequences, cache), c.shape, cache.view());
   backend.MlaAttention(q, StepSpans(c.sequences, cache), c.shape, cache.view(), *packed, out.mat(), form);
@@ -233,8 +238,8 @@ class MlaTest : public testing::TestWithParam<MlaCase> {
     const TestMat q = TestMat::Random(dtype, rows, int64_t{s.num_heads} * (s.nope_dim + s.rope_dim), 1);
     const TestMat latent = TestMat::Random(dtype, context_rows, s.kv_lora_rank, 2);
     const TestMat k_rope = TestMat::Random(dtype, context_rows, s.rope_dim, 3);
-    const TestMat kv_b =
-        TestMat::Random(dtype, int64_t{s.num_heads} * (s.nope_dim + s.v_dim), s.kv_lora_rank, 4, weight_scale);
+    const TestMat kv_b = TestMat::Random(dtype, int64_t{s.num_heads} * (s.nope_dim + s.v_dim), s.kv_lora_rank,
+                                         4, weight_scale);
     TestMat want(DType::kF32, rows, int64_t{s.num_heads} * s.v_dim);
     RunMla(*MakeRefKernels(), c, dtype, MlaForm::kExpanded, q, latent, k_rope, kv_b, want);
     for (const int num_threads : {1, 3}) {

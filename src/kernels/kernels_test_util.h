@@ -46,8 +46,10 @@ class TestMat {
   }
   void Set(int64_t i, float value) {  // f32 and bf16 only
     CHECK(dtype_ != DType::kF16);
-    if (dtype_ == DType::kF32) buffer_.as<float>()[i] = value;
-    else buffer_.as<Bf16>()[i] = ToBf16(value);
+    if (dtype_ == DType::kF32)
+      buffer_.as<float>()[i] = value;
+    else
+      buffer_.as<Bf16>()[i] = ToBf16(value);
   }
   void Fill(float value) {
     for (int64_t i = 0; i < size(); ++i) Set(i, value);
@@ -60,8 +62,8 @@ class TestMat {
   Buffer buffer_;
 };
 
-// The largest difference, relative to the number itself or to the root mean square of all, whichever is larger. NaN
-// anywhere makes it infinite.
+// The largest difference, relative to the number itself or to the root mean square of all, whichever is
+// larger. NaN anywhere makes it infinite.
 inline double MaxRelativeError(const TestMat& got, const TestMat& want) {
   EXPECT_EQ(got.size(), want.size());
   double square_sum = 0, largest = 0;
@@ -76,8 +78,8 @@ inline double MaxRelativeError(const TestMat& got, const TestMat& want) {
   return largest;
 }
 
-// One layer's cache and the block tables of some sequences, with block ids in random order. Blocks begin filled
-// with a byte pattern that reads as NaN in every float type, so that reading an unwritten token shows.
+// One layer's cache and the block tables of some sequences, with block ids in random order. Blocks begin
+// filled with a byte pattern that reads as NaN in every float type, so that reading an unwritten token shows.
 class TestCache {
  public:
   TestCache(size_t block_bytes, int32_t block_size, DType dtype, std::span<const int32_t> seq_lens,

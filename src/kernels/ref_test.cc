@@ -51,7 +51,8 @@ TEST(RefLinear, StacksPartsAddsBiasAndAccumulates) {
 }
 
 TEST(RefRope, BothStyles) {
-  RopeTable table{.dim = 4, .max_positions = 2, .cos = {1, 1, 0, 1}, .sin = {0, 0, 1, 0}};  // 90° for pair 0 at 1
+  RopeTable table{
+      .dim = 4, .max_positions = 2, .cos = {1, 1, 0, 1}, .sin = {0, 0, 1, 0}};  // 90° for pair 0 at 1
   float half[] = {1, 2, 3, 4, 9}, interleaved[] = {1, 2, 3, 4, 9};
   const int32_t position = 1;
   const auto kernels = MakeRefKernels();
@@ -82,8 +83,13 @@ TEST(RefRoute, GroupsAndBiasMoveTheChoiceNotTheWeight) {
   // Groups {0,1}, {2,3}, {4,5}; the bias lifts group 2 over group 0, whose best expert has the highest score.
   const float logits[] = {3, -3, 1, 1, 0, 0};
   const float bias[] = {0, 0, 0, 0, 0.4f, 0.3f};
-  const RouterShape shape{.score = RouterShape::Score::kSigmoid, .num_experts = 6, .top_k = 2, .scaling = 2.5f,
-                          .num_groups = 3, .top_k_groups = 1, .bias = bias};
+  const RouterShape shape{.score = RouterShape::Score::kSigmoid,
+                          .num_experts = 6,
+                          .top_k = 2,
+                          .scaling = 2.5f,
+                          .num_groups = 3,
+                          .top_k_groups = 1,
+                          .bias = bias};
   int32_t ids[2];
   float weights[2];
   MakeRefKernels()->RouteTopK(ConstMat(logits, DType::kF32, 1, 6), shape, ids, weights);
@@ -94,7 +100,7 @@ TEST(RefRoute, GroupsAndBiasMoveTheChoiceNotTheWeight) {
 }
 
 TEST(RefGqa, UniformKeysAverageTheValuesSeen) {
-  // Equal keys: each query takes the mean of the values at and before its own position, of its own key/value head.
+  // With equal keys, each query takes the mean of its kv head's values at and before its own position.
   const GqaShape shape{.num_heads = 4, .num_kv_heads = 2, .head_dim = 16, .scale = 1.0f};
   const auto kernels = MakeRefKernels();
   const int32_t len = 20;
@@ -115,20 +121,23 @@ TEST(RefGqa, UniformKeysAverageTheValuesSeen) {
 }
 
 TEST(RefMla, ExpandedAndAbsorbedAgree) {
-  const MlaShape shape{.num_heads = 3, .kv_lora_rank = 24, .nope_dim = 12, .rope_dim = 8, .v_dim = 10,
-                       .scale = 0.3f};
+  const MlaShape shape{
+      .num_heads = 3, .kv_lora_rank = 24, .nope_dim = 12, .rope_dim = 8, .v_dim = 10, .scale = 0.3f};
   const auto kernels = MakeRefKernels();
   const int32_t len = 37;
   TestCache cache(kernels->MlaBlockBytes(shape, 16, DType::kF32), 16, DType::kF32, std::span(&len, 1));
   const TestMat kv_b = TestMat::Random(DType::kF32, 3 * 22, 24, 1, 0.3f);
-  const TestMat latent = TestMat::Random(DType::kF32, len, 24, 2), k_rope = TestMat::Random(DType::kF32, len, 8, 3);
+  const TestMat latent = TestMat::Random(DType::kF32, len, 24, 2),
+                k_rope = TestMat::Random(DType::kF32, len, 8, 3);
   const TestMat q = TestMat::Random(DType::kF32, len, 60, 4);
   TestMat expanded(DType::kF32, len, 30), absorbed(DType::kF32, len, 30);
   const SeqSpan span{.row = 0, .len = len, .pos = 0, .block_ids = cache.table(0)};
   const auto packed = kernels->PackKvB(kv_b, shape, DType::kF32);
   kernels->MlaStore(latent, k_rope, std::span(&span, 1), shape, cache.view());
-  kernels->MlaAttention(q, std::span(&span, 1), shape, cache.view(), *packed, expanded.mat(), MlaForm::kExpanded);
-  kernels->MlaAttention(q, std::span(&span, 1), shape, cache.view(), *packed, absorbed.mat(), MlaForm::kAbsorbed);
+  kernels->MlaAttention(q, std::span(&span, 1), shape, cache.view(), *packed, expanded.mat(),
+                        MlaForm::kExpanded);
+  kernels->MlaAttention(q, std::span(&span, 1), shape, cache.view(), *packed, absorbed.mat(),
+                        MlaForm::kAbsorbed);
   EXPECT_LT(MaxRelativeError(absorbed, expanded), 1e-5);
 }
 

@@ -15,8 +15,8 @@
 namespace penstock {
 namespace {
 
-// A row tile's queries, scores and sums should stay in the L2 cache beside a tile of keys; a packed tile of keys
-// serves some row tiles.
+// A row tile's queries, scores and sums should stay in the L2 cache beside a tile of keys; a packed tile of
+// keys serves some row tiles.
 constexpr int64_t kRowTileBytes = 148 << 10;
 constexpr int64_t kRowTilesPerTask = 3;
 constexpr int64_t kRowGrain = 12;  // a multiple of the register tiles' rows
@@ -32,14 +32,10 @@ void WriteElement(Bf16* to, float x) { *to = ToBf16(x); }
 
 template <typename From, typename To>
 void CopyElement(From from, To* to) {
-  if constexpr (std::is_same_v<From, To>) *to = from;
-  else WriteElement(to, ReadElement(from));
-}
-
-// Element (k, n) of a product operand with `columns` columns (kv_layout.h).
-template <typename T>
-int64_t OperandIndex(int64_t k, int64_t n, int64_t columns) {
-  return std::is_same_v<T, float> ? k * columns + n : (k / 2 * columns + n) * 2 + k % 2;
+  if constexpr (std::is_same_v<From, To>)
+    *to = from;
+  else
+    WriteElement(to, ReadElement(from));
 }
 
 // Calls body(From{}, To{}) with values of the element types.
@@ -47,32 +43,47 @@ template <typename Body>
 void WithTypes(DType from, DType to, Body&& body) {
   CHECK(from == DType::kF32 || from == DType::kBF16) << DTypeName(from);
   CHECK(to == DType::kF32 || to == DType::kBF16) << DTypeName(to);
-  if (from == DType::kF32 && to == DType::kF32) body(float{}, float{});
-  else if (from == DType::kF32) body(float{}, Bf16{});
-  else if (to == DType::kF32) body(Bf16{}, float{});
-  else body(Bf16{}, Bf16{});
+  if (from == DType::kF32 && to == DType::kF32)
+    body(float{}, float{});
+  else if (from == DType::kF32)
+    body(float{}, Bf16{});
+  else if (to == DType::kF32)
+    body(Bf16{}, float{});
+  else
+    body(Bf16{}, Bf16{});
 }
 
-// The tokens of `span` for one kv head.
+// The tokens of `span` for one kv head: block by block, and keys by dimension, so that writes are in order.
 template <typename From, typename To>
 void StoreHead(const ConstMat& k, const ConstMat& v, const SeqSpan& span, const GqaShape& shape,
                const KvLayerView& cache, int32_t kv_head) {
-  const int32_t dim = shape.head_dim;
-  const size_t key_offset = GqaKeyOffset(shape, cache.block_size, cache.dtype, kv_head);
-  const size_t value_offset = GqaValueOffset(shape, cache.block_size, cache.dtype, kv_head);
-  for (int32_t i = 0; i < span.len; ++i) {
-    const int32_t pos = span.pos + i, at = pos % cache.block_size;
-    const int32_t block = span.block_ids[pos / cache.block_size];
+  constexpr DType kType = std::is_same_v<To, float> ? DType::kF32 : DType::kBF16;
+  const int32_t dim = shape.head_dim, block_size = cache.block_size;
+  for (int32_t done = 0, count; done < span.len; done += count) {
+    const int32_t at = (span.pos + done) % block_size;
+    count = std::min(span.len - done, block_size - at);
+    const int32_t block = span.block_ids[(span.pos + done) / block_size];
     CHECK(block >= 0 && block < cache.num_blocks) << block;
     std::byte* data = cache.data + block * cache.block_bytes;
-    To* keys = reinterpret_cast<To*>(data + key_offset);
-    To* values = reinterpret_cast<To*>(data + value_offset);
-    const From* key = k.Row<From>(span.row + i) + int64_t{kv_head} * dim;
-    const From* value = v.Row<From>(span.row + i) + int64_t{kv_head} * dim;
-    for (int32_t d = 0; d < dim; ++d) CopyElement(key[d], &keys[OperandIndex<To>(d, at, cache.block_size)]);
-    for (int32_t d = 0; d < dim; ++d) CopyElement(value[d], &values[OperandIndex<To>(at, d, dim)]);
-    if (at % 2 == 0) {  // the other half of the values' words: see kv_layout.h
-      for (int32_t d = 0; d < dim; ++d) values[OperandIndex<To>(at + 1, d, dim)] = To{};
+    To* keys = reinterpret_cast<To*>(data + GqaKeyOffset(shape, block_size, cache.dtype, kv_head));
+    To* values = reinterpret_cast<To*>(data + GqaValueOffset(shape, block_size, cache.dtype, kv_head));
+
+    const From* key = k.Row<From>(span.row + done) + int64_t{kv_head} * dim;
+    constexpr int32_t kDepth = kType == DType::kF32 ? 1 : 2;  // dimensions in a word
+    for (int32_t d = 0; d < dim; d += kDepth) {
+      To* to = &keys[OperandIndex(kType, d, at, block_size)];
+      for (int32_t t = 0; t < count; ++t) {
+        for (int32_t i = 0; i < kDepth; ++i) CopyElement(key[t * k.stride + d + i], &to[t * kDepth + i]);
+      }
+    }
+    for (int32_t t = 0; t < count; ++t) {
+      const From* value = v.Row<From>(span.row + done + t) + int64_t{kv_head} * dim;
+      for (int32_t d = 0; d < dim; ++d) CopyElement(value[d], &values[OperandIndex(kType, at + t, d, dim)]);
+    }
+    const int32_t end = at + count;
+    if (std::is_same_v<To, Bf16> &&
+        end % 2 == 1) {  // the other half of the last values' words: see kv_layout.h
+      for (int32_t d = 0; d < dim; ++d) values[OperandIndex(kType, end, d, dim)] = To{};
     }
   }
 }
@@ -145,14 +156,16 @@ void CpuAttention::PlanFlash(const FlashTask& task) {
     part.row_end = static_cast<int32_t>(std::min(rows, begin + task_rows));
     part.key_end = task.q.pos + (part.row_end - 1) / task.q.group + 1;
     part.key_tile = key_tile;
-    part.row_tile = static_cast<int32_t>(RoundUp(CeilDiv(task_rows, CeilDiv(task_rows, row_tile)), kRowGrain));
+    part.row_tile =
+        static_cast<int32_t>(RoundUp(CeilDiv(task_rows, CeilDiv(task_rows, row_tile)), kRowGrain));
     const int64_t middle = (part.row_begin + part.row_end) / 2 / task.q.group;
     flash_plan_.Add(part, (part.row_end - part.row_begin) * (task.q.pos + middle + 1), kMinPartKeys);
   }
 }
 
 size_t CpuAttention::scratch_bytes() const {
-  return thread_scratch_.bytes() + flash_plan_.bytes() + head_plan_.bytes() + latent_q_.size() + latent_out_.size();
+  return thread_scratch_.bytes() + flash_plan_.bytes() + head_plan_.bytes() + latent_q_.size() +
+         latent_out_.size();
 }
 
 }  // namespace penstock

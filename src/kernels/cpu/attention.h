@@ -1,8 +1,8 @@
-// CpuAttention: attention over the paged cache of one rank, for any instruction set. It cuts the work into tasks for
-// the rank's threads, owns their scratch memory, and leaves the arithmetic to AttentionOps.
+// CpuAttention: attention over the paged cache of one rank, for any instruction set. It cuts the work into
+// tasks for the rank's threads, owns their scratch memory, and leaves the arithmetic to AttentionOps.
 //
-// The contracts of the methods are those of the same names in kernels.h. Activations and cache may each be f32 or
-// bf16. Memory is taken once and kept; it grows with the largest step seen, never with the context.
+// The contracts of the methods are those of the same names in kernels.h. Activations and cache may each be
+// f32 or bf16. Memory is taken once and kept; it grows with the largest step seen, never with the context.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -32,15 +32,15 @@ class CpuAttention {
 
   void GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
                 const KvLayerView& cache);
-  void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape, const KvLayerView& cache,
-                    Mat out);
+  void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape,
+                    const KvLayerView& cache, Mat out);
 
   // `compute` must be the type of the cache that the weights are used with.
   std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) const;
   void MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
                 const KvLayerView& cache);
-  void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape, const KvLayerView& cache,
-                    const PackedKvB& kv_b, Mat out, MlaForm form);
+  void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape,
+                    const KvLayerView& cache, const PackedKvB& kv_b, Mat out, MlaForm form);
 
   size_t scratch_bytes() const;
 
@@ -50,9 +50,10 @@ class CpuAttention {
   void PlanExpanded(ConstMat q, const SeqSpan& span, const MlaShape& shape, const KvLayerView& cache,
                     const PackedKvB& kv_b, Mat out);
   // Spans of together at most kAbsorbedTokens tokens.
-  void AbsorbedAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape, const KvLayerView& cache,
-                         const PackedKvB& kv_b, Mat out);
-  void RunProducts(int64_t count, const AttentionTypeOps& ops, const std::function<ProductTask(int64_t)>& product);
+  void AbsorbedAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape,
+                         const KvLayerView& cache, const PackedKvB& kv_b, Mat out);
+  void RunProducts(int64_t count, const AttentionTypeOps& ops,
+                   const std::function<ProductTask(int64_t)>& product);
 
   const AttentionOps& ops_;
   ThreadTeam& team_;

@@ -1,14 +1,16 @@
-// FlashAttention over one tile of keys: scores, online softmax, weighted sum of values, with the state of every row
-// (maximum, sum, sums of values) carried from tile to tile.
+// FlashAttention over one tile of keys: scores, online softmax, weighted sum of values, with the state of
+// every row (maximum, sum, sums of values) carried from tile to tile.
 //
-//                 keys of the tile
-//            ┌─────────────────────────┐        Rows are (query, head) pairs, in order of the query, so that what a
-//   rows     │ . . . . . . . .\        │        row sees grows with its number. Products skip register tiles which
-//            │ . . . . . . . . . .\    │        lie above the diagonal, softmax stops at it and writes zeros behind.
-//            └─────────────────────────┘
+//               keys of the tile
+//          +-----------------------+   Rows are (query, head) pairs in order of the query, so that what a
+//   rows   | . . . . . . . .\      |   row sees grows with its number. Products skip the register tiles
+//          | . . . . . . . . . .\  |   above the diagonal; softmax stops at it and writes zeros behind.
+//          +-----------------------+
 //
-// The maximum of a row is only a reference point: it is moved, and the row's sums rescaled, when scores outgrow it by
-// 2^8, which after the first tiles hardly happens (fp32 has room for it, and the ratio of sums does not change).
+// The maximum of a row is only a reference point: it is moved, and the row's sums rescaled, when scores
+// outgrow it by 2^8, which after the first tiles hardly happens (fp32 has room for it, and the ratio of sums
+// does not change).
+//
 // For per-ISA sources only.
 //
 // SPDX-License-Identifier: Apache-2.0
@@ -25,8 +27,9 @@
 namespace penstock {
 namespace {
 
-constexpr float kNothingSeen = -1e30f;   // the maximum of a row that has seen no key: below any score
-constexpr float kMaxGrowth = 8.0f;       // in powers of two
+constexpr float kLog2E = 1.4426950408889634f;
+constexpr float kNothingSeen = -1e30f;  // the maximum of a row that has seen no key: below any score
+constexpr float kMaxGrowth = 8.0f;      // in powers of two
 
 // The state of some rows.
 struct FlashState {
@@ -43,7 +46,8 @@ struct FlashState {
   FlashState From(int64_t row) const { return {max + row, sum + row, acc + row * value_dim, value_dim}; }
 };
 
-// Which keys of a tile rows see: row r of the tile is row first_row + r of the span, a row of query (first_row + r) / group.
+// Which keys of a tile rows see: row r of the tile is row first_row + r of the span, a row of query
+// (first_row + r) / group.
 struct Causality {
   int64_t first_row = 0;
   int64_t group = 1;
@@ -81,8 +85,8 @@ PENSTOCK_INLINE float MaxOfRow(const float* scores, int64_t visible) {
   return S::ReduceMax(S::Max(max0, max1));
 }
 
-// Scores of one row to probabilities 2^(score * scale - reference), in place (as elements of W); their sum. Columns
-// [visible, padded) become 0.
+// Scores of one row to probabilities 2^(score * scale - reference), in place (as elements of W); their sum.
+// Columns [visible, padded) become 0.
 template <class W>
 PENSTOCK_INLINE float ExponentiateRow(float* scores, int64_t visible, int64_t padded, float scale_log2,
                                       float row_max) {
@@ -117,13 +121,14 @@ template <class S>
 PENSTOCK_INLINE void MoveReference(float max, int64_t row, const FlashState& state) {
   const typename S::Vec correction = S::Exp2(S::Set(state.max[row] - max));
   float* acc = state.acc + row * state.value_dim;
-  for (int64_t d = 0; d < state.value_dim; d += S::kLanes) S::Store(acc + d, S::Mul(S::Load(acc + d), correction));
+  for (int64_t d = 0; d < state.value_dim; d += S::kLanes)
+    S::Store(acc + d, S::Mul(S::Load(acc + d), correction));
   state.sum[row] *= S::ReduceMax(correction);
   state.max[row] = max;
 }
 
-// Softmax of all rows of a tile; the scores of row r begin at r * lds. The maxima of some rows are taken before their
-// exponentials, so that the latency of the one hides behind the other.
+// Softmax of all rows of a tile; the scores of row r begin at r * lds. The maxima of some rows are taken
+// before their exponentials, so that the latency of the one hides behind the other.
 template <class W>
 static void SoftmaxTile(float* scores, int64_t lds, int64_t num_rows, const Causality& seen, float scale_log2,
                         const FlashState& state) {
@@ -133,7 +138,8 @@ static void SoftmaxTile(float* scores, int64_t lds, int64_t num_rows, const Caus
   for (int64_t begin = 0; begin < num_rows; begin += kRowsAtOnce) {
     const int64_t end = begin + kRowsAtOnce < num_rows ? begin + kRowsAtOnce : num_rows;
     float max[kRowsAtOnce];
-    for (int64_t r = begin; r < end; ++r) max[r - begin] = MaxOfRow<S>(scores + r * lds, seen.Visible(r)) * scale_log2;
+    for (int64_t r = begin; r < end; ++r)
+      max[r - begin] = MaxOfRow<S>(scores + r * lds, seen.Visible(r)) * scale_log2;
     for (int64_t r = begin; r < end; ++r) {
       const int64_t visible = seen.Visible(r);
       if (visible == 0) {
@@ -146,11 +152,11 @@ static void SoftmaxTile(float* scores, int64_t lds, int64_t num_rows, const Caus
   }
 }
 
-// One tile of keys for some rows. q: [num_rows][ldq]; scores: scratch [num_rows][lds], lds >= the padded keys.
+// One tile of keys for some rows. q: [num_rows][ldq]; scores: scratch [num_rows][lds], lds a multiple of 16.
 template <class W>
 static void FlashTile(const typename W::Element* q, int64_t ldq, int64_t num_rows, const Panels<W>& keys,
-                      const Panels<W>& values, const Causality& seen, float scale_log2, float* scores, int64_t lds,
-                      const FlashState& state) {
+                      const Panels<W>& values, const Causality& seen, float scale_log2, float* scores,
+                      int64_t lds, const FlashState& state) {
   constexpr int64_t kTileRows = W::Simd::kTileRows;
   if (seen.Visible(num_rows - 1) == 0) return;
   PanelProduct<W>(

@@ -1,5 +1,6 @@
-// AttentionOps: the inner parts of attention that are compiled once per instruction set. They work on one task in one
-// thread and know neither threads nor allocation; attention.cc and mla.cc cut the work into tasks and own the memory.
+// AttentionOps: the inner parts of attention that are compiled once per instruction set. They work on one
+// task in one thread and know neither threads nor allocation; attention.cc and mla.cc cut the work into tasks
+// and own the memory.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -36,8 +37,8 @@ struct OutputRows {
   int32_t dim = 0;  // numbers written of a row, at most value_dim
 };
 
-// Attention of rows [row_begin, row_end) over keys [key_begin, key_end) of one kv head, as far as causality lets
-// each see. key_dim and value_dim are multiples of 16, key_begin of key_tile.
+// Attention of rows [row_begin, row_end) over keys [key_begin, key_end) of one kv head, as far as causality
+// lets each see. key_dim and value_dim are multiples of 16, key_begin of key_tile.
 struct FlashTask {
   QueryRows q;
   OutputRows out;
@@ -55,7 +56,9 @@ struct FlashTask {
 };
 
 // Floats of the state of a task's rows: for each row its maximum, its sum, and value_dim sums of values.
-constexpr int64_t PartialFloats(int32_t num_rows, int32_t value_dim) { return int64_t{num_rows} * (value_dim + 2); }
+constexpr int64_t PartialFloats(int32_t num_rows, int32_t value_dim) {
+  return int64_t{num_rows} * (value_dim + 2);
+}
 
 // Where the rows of a state go: row r is row row_begin + r of the span.
 struct ResultRows {
@@ -89,9 +92,9 @@ inline ResultRows ResultOf(const MlaHeadTask& task) {
   return {task.out, 1, 0, task.num_queries, task.value_dim};
 }
 
-// y[num_rows, n] = x[num_rows, k] · b, where b is a product operand [k][n] of the operation's type (kv_layout.h).
-// k and n are multiples of 16; x has `x_cols` <= k real columns, y gets the first `y_cols` <= n. Row r is row
-// x_rows[r] of x and row y_rows[r] of y; null: row r.
+// y[num_rows, n] = x[num_rows, k] · b, where b is a product operand [k][n] of the operation's type
+// (kv_layout.h). k and n are multiples of 16; x has `x_cols` <= k real columns, y gets the first `y_cols` <=
+// n. Row r is row x_rows[r] of x and row y_rows[r] of y; null: row r.
 struct ProductTask {
   const void* x = nullptr;
   DType x_dtype = DType::kF32;
@@ -110,8 +113,8 @@ struct ProductTask {
   int32_t n = 0;
 };
 
-// The operations for one type of cache (and of weights). Scratch is 64-byte aligned memory of one thread, of at
-// least the bytes that the function of the same name says.
+// The operations for one type of cache (and of weights). Scratch is 64-byte aligned memory of one thread, of
+// at least the bytes that the function of the same name says.
 struct AttentionTypeOps {
   size_t (*flash_scratch_bytes)(const FlashTask& task) = nullptr;
   // Keys and values of grouped-query attention.
@@ -125,8 +128,8 @@ struct AttentionTypeOps {
   size_t (*product_scratch_bytes)(const ProductTask& task) = nullptr;
   void (*product)(const ProductTask& task, void* scratch) = nullptr;
 
-  // Puts together `num_partials` states of the same rows over different keys, one behind the other, in place of the
-  // first, and writes the result.
+  // Puts together `num_partials` states of the same rows over different keys, one behind the other, in place
+  // of the first, and writes the result.
   void (*merge)(float* partials, int32_t num_partials, const ResultRows& rows) = nullptr;
 };
 

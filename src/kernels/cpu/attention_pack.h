@@ -1,5 +1,5 @@
-// Rows and tiles in the form that vec_product.h wants them: conversion of rows, and packing of operands into panels.
-// For per-ISA sources only.
+// Rows and tiles in the form that vec_product.h wants them: conversion of rows, and packing of operands into
+// panels. For per-ISA sources only.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -16,17 +16,21 @@
 namespace penstock {
 namespace {
 
-// --- rows ------------------------------------------------------------------------------------------------------
+// --- rows ----------------------------------------------------------------------------------------
 
 template <class S, typename T>
 PENSTOCK_INLINE typename S::Vec LoadRow(const T* p) {
-  if constexpr (std::is_same_v<T, float>) return S::Load(p);
-  else return S::LoadBf16(p);
+  if constexpr (std::is_same_v<T, float>)
+    return S::Load(p);
+  else
+    return S::LoadBf16(p);
 }
 template <class S, typename T>
 PENSTOCK_INLINE void StoreRow(T* p, typename S::Vec v) {
-  if constexpr (std::is_same_v<T, float>) S::Store(p, v);
-  else S::StoreBf16(p, v);
+  if constexpr (std::is_same_v<T, float>)
+    S::Store(p, v);
+  else
+    S::StoreBf16(p, v);
 }
 PENSTOCK_INLINE float ScalarToFloat(float x) { return x; }
 PENSTOCK_INLINE float ScalarToFloat(Bf16 x) { return ToFloat(x); }
@@ -58,25 +62,30 @@ template <class W>
 static void ReadElements(const void* row, DType dtype, int64_t offset, int64_t count, int64_t padded,
                          typename W::Element* to) {
   using S = typename W::Simd;
-  if (dtype == DType::kF32) ConvertRow<S>(static_cast<const float*>(row) + offset, to, count);
-  else ConvertRow<S>(static_cast<const Bf16*>(row) + offset, to, count);
+  if (dtype == DType::kF32)
+    ConvertRow<S>(static_cast<const float*>(row) + offset, to, count);
+  else
+    ConvertRow<S>(static_cast<const Bf16*>(row) + offset, to, count);
   if (padded > count) std::memset(static_cast<void*>(to + count), 0, (padded - count) * sizeof(*to));
 }
 
 // from * factor to elements [offset, offset + count) of a row of `dtype`.
 template <class S>
-static void WriteElements(const float* from, float factor, void* row, DType dtype, int64_t offset, int64_t count) {
-  if (dtype == DType::kF32) ScaleRow<S>(from, static_cast<float*>(row) + offset, count, factor);
-  else ScaleRow<S>(from, static_cast<Bf16*>(row) + offset, count, factor);
+static void WriteElements(const float* from, float factor, void* row, DType dtype, int64_t offset,
+                          int64_t count) {
+  if (dtype == DType::kF32)
+    ScaleRow<S>(from, static_cast<float*>(row) + offset, count, factor);
+  else
+    ScaleRow<S>(from, static_cast<Bf16*>(row) + offset, count, factor);
 }
 
-// --- panels ----------------------------------------------------------------------------------------------------
+// --- panels --------------------------------------------------------------------------------------
 
-// Panels rows from word row `row`, columns [column, column + num_columns), from rows of an operand. `stride` is the
-// operand's number of columns; `num_rows` rows of it are read; num_columns is a multiple of 16.
+// Panels rows from word row `row`, columns [column, column + num_columns), from rows of an operand. `stride`
+// is the operand's number of columns; `num_rows` rows of it are read; num_columns is a multiple of 16.
 template <class W, typename CacheT>
-static void PackOperand(const OperandWord<CacheT>* from, int64_t stride, int64_t num_rows, int64_t num_columns,
-                        const Panels<W>& to, int64_t row, int64_t column) {
+static void PackOperand(const OperandWord<CacheT>* from, int64_t stride, int64_t num_rows,
+                        int64_t num_columns, const Panels<W>& to, int64_t row, int64_t column) {
   using S = typename W::Simd;
   constexpr int64_t kRowsAtOnce = 8;  // reads stay close to sequential, and so do the writes to each panel
   constexpr int64_t kRowsOut = kOperandDepth<CacheT> / W::kPerWord;
@@ -103,8 +112,8 @@ static void PackOperand(const OperandWord<CacheT>* from, int64_t stride, int64_t
   }
 }
 
-// Panels from row-major rows of elements, transposed: rows of `from` become columns. num_columns is a multiple of 16
-// and so is the number of elements of a row.
+// Panels from row-major rows of elements, transposed: rows of `from` become columns. num_columns is a
+// multiple of 16 and so is the number of elements of a row.
 template <class W>
 static void PackTransposed(const typename W::Element* from, int64_t stride, int64_t num_elements,
                            int64_t num_columns, const Panels<W>& to, int64_t row) {
@@ -118,8 +127,8 @@ static void PackTransposed(const typename W::Element* from, int64_t stride, int6
   }
 }
 
-// Panels from row-major rows of elements, as they are: element [k][column]. num_columns is a multiple of 16. Of pairs,
-// an odd last row needs a row of zeros behind it.
+// Panels from row-major rows of elements, as they are: element [k][column]. num_columns is a multiple of 16.
+// Of pairs, an odd last row needs a row of zeros behind it.
 template <class W>
 static void PackRows(const typename W::Element* from, int64_t stride, int64_t num_rows, int64_t num_columns,
                      const Panels<W>& to) {
@@ -129,8 +138,10 @@ static void PackRows(const typename W::Element* from, int64_t stride, int64_t nu
     const int64_t width = to.Width(c);
     for (int64_t r = 0; r < num_rows; r += W::kPerWord, target += width) {
       const typename W::Element* source = from + r * stride + c;
-      if constexpr (W::kPerWord == 1) std::memcpy(target, source, 64);
-      else S::InterleaveRows(source, source + stride, target);
+      if constexpr (W::kPerWord == 1)
+        std::memcpy(target, source, 64);
+      else
+        S::InterleaveRows(source, source + stride, target);
     }
   }
 }

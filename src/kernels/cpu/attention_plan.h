@@ -1,6 +1,6 @@
-// AttentionPlan: shares attention tasks out to the threads of a team. Tasks run longest first, one at a time per
-// thread. Where they are too few or too long for an even load (one sequence in decode), they are cut at their keys
-// into parts whose states are put together afterwards.
+// AttentionPlan: shares attention tasks out to the threads of a team. Tasks run longest first, one at a time
+// per thread. Where they are too few or too long for an even load (one sequence in decode), they are cut at
+// their keys into parts whose states are put together afterwards.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -71,7 +71,7 @@ class AttentionPlan {
 
   // Makes parts_ and merges_ of tasks_.
   void Cut(int num_threads) {
-    constexpr int64_t kPartsPerThread = 4;   // evens out what the estimate of the cost misses
+    constexpr int64_t kPartsPerThread = 4;  // evens out what the estimate of the cost misses
     constexpr int64_t kMinPartCost = 1 << 14;
     parts_.clear();
     merges_.clear();
@@ -83,7 +83,8 @@ class AttentionPlan {
       const int64_t keys = task.key_end - task.key_begin;
       int64_t num_parts = 1;
       if (num_threads > 1) num_parts = std::min(tasks_[t].cost / part_cost + 1, keys / tasks_[t].min_keys);
-      const int64_t part_keys = RoundUp<int64_t>(CeilDiv(keys, std::max<int64_t>(1, num_parts)), task.key_tile);
+      const int64_t part_keys =
+          RoundUp<int64_t>(CeilDiv(keys, std::max<int64_t>(1, num_parts)), task.key_tile);
       num_parts = CeilDiv(keys, part_keys);
       const ResultRows rows = ResultOf(task);
       if (num_parts > 1) merges_.push_back({partial_floats, t, static_cast<int32_t>(num_parts)});

@@ -1,5 +1,5 @@
-// What is inside a block of the CPU's key/value cache. The same for all instruction sets, so that a cache written
-// by one can be read by another.
+// What is inside a block of the CPU's key/value cache. The same for all instruction sets, so that a cache
+// written by one can be read by another.
 //
 // Grouped-query attention: for each kv head in turn, its keys and then its values.
 //
@@ -7,15 +7,15 @@
 //   bf16     [head_dim / 2][block_size][2]          [block_size / 2][head_dim][2]
 //   f32      [head_dim][block_size]                 [block_size][head_dim]
 //
-// Both are "product operands": row k of the operand is summed over, and for bf16 two rows lie interleaved in 32-bit
-// words. AVX512-BF16 multiplies such words as they are; the others make two fp32 vectors of one load by a shift and
-// a mask, without any shuffle.
+// Both are "product operands": row k of the operand is summed over, and for bf16 two rows lie interleaved in
+// 32-bit words. AVX512-BF16 multiplies such words as they are; the others make two fp32 vectors of one load
+// by a shift and a mask, without any shuffle.
 //
-// Values come in words of two keys. A store of the first writes zeros for the second, so that a word in use never has
-// half of it undefined: its probability of 0 would not silence a NaN there.
+// Values come in words of two keys. A store of the first writes zeros for the second, so that a word in use
+// never has half of it undefined: its probability of 0 would not silence a NaN there.
 //
-// Latent attention: [block_size][rank + rope] with kv_lora_rank and rope_dim each rounded up to a multiple of 16 and
-// zeros there: row-major, because both of its uses (keys and values) are made from it tile by tile.
+// Latent attention: [block_size][rank + rope] with kv_lora_rank and rope_dim each rounded up to a multiple of
+// 16 and zeros there: row-major, because both of its uses (keys and values) are made from it tile by tile.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -44,7 +44,14 @@ constexpr size_t GqaValueOffset(const GqaShape& shape, int32_t block_size, DType
   return GqaKeyOffset(shape, block_size, dtype, kv_head) + GqaHeadBytes(shape, block_size, dtype);
 }
 
+// Index of element (k, n) of a product operand with `columns` columns.
+constexpr int64_t OperandIndex(DType dtype, int64_t k, int64_t n, int64_t columns) {
+  return dtype == DType::kF32 ? k * columns + n : (k / 2 * columns + n) * 2 + k % 2;
+}
+
 // Elements of one token's latent in the cache.
-constexpr int32_t LatentWidth(const MlaShape& shape) { return PadDim(shape.kv_lora_rank) + PadDim(shape.rope_dim); }
+constexpr int32_t LatentWidth(const MlaShape& shape) {
+  return PadDim(shape.kv_lora_rank) + PadDim(shape.rope_dim);
+}
 
 }  // namespace penstock

@@ -1,12 +1,12 @@
 // Multi-head latent attention: the two forms, and the choice between them.
 //
-// Expanded, for spans of many queries. Per head and tile of keys, keys and values are made from the latents by one
-// product and used at once by all queries of the span, so that they never leave the cache of the core:
+// Expanded, for spans of many queries. Per head and tile of keys, keys and values are made from the latents
+// by one product and used at once by all queries of the span, so that they never leave the cache of the core:
 //
 //   latents [keys, rank] · W [rank, nope + v]  ->  keys [nope | rope], values [v]  ->  flash over the tile
 //
-// Absorbed, for a few queries: q_nope · W_uk are queries on the latents themselves; all heads attend as one group,
-// whose keys are the latents and whose values are too; W_uv makes the output.
+// Absorbed, for a few queries: q_nope · W_uk are queries on the latents themselves; all heads attend as one
+// group, whose keys are the latents and whose values are too; W_uv makes the output.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
@@ -40,17 +40,14 @@ float ReadAt(const void* data, DType dtype, int64_t i) {
 }
 
 void WriteAt(void* data, DType dtype, int64_t i, float x) {
-  if (dtype == DType::kF32) static_cast<float*>(data)[i] = x;
-  else static_cast<Bf16*>(data)[i] = ToBf16(x);
+  if (dtype == DType::kF32)
+    static_cast<float*>(data)[i] = x;
+  else
+    static_cast<Bf16*>(data)[i] = ToBf16(x);
 }
 
-// Index of element (k, n) of a product operand with `columns` columns (kv_layout.h).
-int64_t OperandIndex(DType dtype, int64_t k, int64_t n, int64_t columns) {
-  return dtype == DType::kF32 ? k * columns + n : (k / 2 * columns + n) * 2 + k % 2;
-}
-
-// kv_b of one layer as product operands, dimensions padded: expand, per head [rank][nope + v], and absorb, per head
-// [nope][rank].
+// kv_b of one layer as product operands, dimensions padded: expand, per head [rank][nope + v], and absorb,
+// per head [nope][rank].
 class CpuPackedKvB : public PackedKvB {
  public:
   CpuPackedKvB(const MlaShape& shape, DType dtype) : shape_(shape), dtype_(dtype) {
@@ -61,11 +58,16 @@ class CpuPackedKvB : public PackedKvB {
   DType dtype() const { return dtype_; }
   const MlaShape& shape() const { return shape_; }
 
-  std::byte* Expand(int64_t head) const { return expand_.as<std::byte>() + head * ExpandElements() * DTypeBytes(dtype_); }
-  std::byte* Absorb(int64_t head) const { return absorb_.as<std::byte>() + head * AbsorbElements() * DTypeBytes(dtype_); }
+  std::byte* Expand(int64_t head) const {
+    return expand_.as<std::byte>() + head * ExpandElements() * DTypeBytes(dtype_);
+  }
+  std::byte* Absorb(int64_t head) const {
+    return absorb_.as<std::byte>() + head * AbsorbElements() * DTypeBytes(dtype_);
+  }
   // The columns of Expand that make values.
   std::byte* ExpandValues(int64_t head) const {
-    return Expand(head) + OperandIndex(dtype_, 0, PadDim(shape_.nope_dim), ExpandColumns()) * DTypeBytes(dtype_);
+    return Expand(head) +
+           OperandIndex(dtype_, 0, PadDim(shape_.nope_dim), ExpandColumns()) * DTypeBytes(dtype_);
   }
   int64_t ExpandColumns() const { return PadDim(shape_.nope_dim) + PadDim(shape_.v_dim); }
 
@@ -81,8 +83,8 @@ class CpuPackedKvB : public PackedKvB {
 
 const CpuPackedKvB& Unpack(const PackedKvB& kv_b, const KvLayerView& cache) {
   const auto& packed = dynamic_cast<const CpuPackedKvB&>(kv_b);
-  CHECK(packed.dtype() == cache.dtype) << "kv_b is " << DTypeName(packed.dtype()) << ", the cache "
-                                       << DTypeName(cache.dtype);
+  CHECK(packed.dtype() == cache.dtype)
+      << "kv_b is " << DTypeName(packed.dtype()) << ", the cache " << DTypeName(cache.dtype);
   return packed;
 }
 
@@ -90,8 +92,8 @@ const CpuPackedKvB& Unpack(const PackedKvB& kv_b, const KvLayerView& cache) {
 bool AbsorbedIsCheaper(const SeqSpan& span, const MlaShape& shape) {
   const double rank = shape.kv_lora_rank, expansion = rank * (shape.nope_dim + shape.v_dim);
   const double pairs = static_cast<double>(span.len) * (span.pos + (span.len + 1) / 2.0);
-  const double expanded =
-      (static_cast<double>(span.pos) + span.len) * expansion + pairs * (shape.nope_dim + shape.rope_dim + shape.v_dim);
+  const double expanded = (static_cast<double>(span.pos) + span.len) * expansion +
+                          pairs * (shape.nope_dim + shape.rope_dim + shape.v_dim);
   const double absorbed = span.len * expansion + pairs * (2 * rank + shape.rope_dim);
   return absorbed < expanded;
 }
@@ -124,8 +126,8 @@ std::unique_ptr<PackedKvB> CpuAttention::PackKvB(ConstMat kv_b, const MlaShape& 
   return packed;
 }
 
-void CpuAttention::MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
-                            const KvLayerView& cache) {
+void CpuAttention::MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans,
+                            const MlaShape& shape, const KvLayerView& cache) {
   CHECK_EQ(latent.cols, shape.kv_lora_rank);
   CHECK_EQ(k_rope.cols, shape.rope_dim);
   CHECK_GE(cache.block_bytes, MlaBlockBytes(shape, cache.block_size, cache.dtype));
@@ -136,8 +138,8 @@ void CpuAttention::MlaStore(ConstMat latent, ConstMat k_rope, std::span<const Se
         const int64_t pos = span.pos + i;
         const int32_t block = span.block_ids[pos / cache.block_size];
         CHECK(block >= 0 && block < cache.num_blocks) << block;
-        std::byte* row = cache.data + block * cache.block_bytes +
-                         pos % cache.block_size * width * DTypeBytes(cache.dtype);
+        std::byte* row =
+            cache.data + block * cache.block_bytes + pos % cache.block_size * width * DTypeBytes(cache.dtype);
         std::memset(row, 0, width * DTypeBytes(cache.dtype));
         for (int64_t c = 0; c < latent.cols; ++c) {
           WriteAt(row, cache.dtype, c, ReadAt(latent.RowPtr(span.row + i), latent.dtype, c));
@@ -181,14 +183,15 @@ void CpuAttention::MlaAttention(ConstMat q, std::span<const SeqSpan> spans, cons
   head_plan_.Run(team_, thread_scratch_, ops.mla_head, ops.mla_head_scratch_bytes, ops.merge);
 }
 
-void CpuAttention::PlanExpanded(ConstMat q, const SeqSpan& span, const MlaShape& shape, const KvLayerView& cache,
-                                const PackedKvB& kv_b, Mat out) {
+void CpuAttention::PlanExpanded(ConstMat q, const SeqSpan& span, const MlaShape& shape,
+                                const KvLayerView& cache, const PackedKvB& kv_b, Mat out) {
   const CpuPackedKvB& weights = Unpack(kv_b, cache);
   const int64_t q_dim = shape.nope_dim + shape.rope_dim;
   for (int32_t head = 0; head < shape.num_heads; ++head) {
     MlaHeadTask task;
     task.q = {q.Cols(head * q_dim, 0).RowPtr(span.row), q.dtype, q.stride, 1, span.pos};
-    task.out = {out.Cols(int64_t{head} * shape.v_dim, 0).RowPtr(span.row), out.dtype, out.stride, shape.v_dim};
+    task.out = {out.Cols(int64_t{head} * shape.v_dim, 0).RowPtr(span.row), out.dtype, out.stride,
+                shape.v_dim};
     task.keys = {cache, span.block_ids, 0, 0};
     task.shape = shape;
     task.kv_b_t = weights.Expand(head);
@@ -204,7 +207,8 @@ void CpuAttention::PlanExpanded(ConstMat q, const SeqSpan& span, const MlaShape&
 void CpuAttention::RunProducts(int64_t count, const AttentionTypeOps& ops,
                                const std::function<ProductTask(int64_t)>& product) {
   if (count > 0) thread_scratch_.Reserve(ops.product_scratch_bytes(product(0)));  // all are of one size
-  team_.ForEach(count, [&](int64_t i, int thread_idx) { ops.product(product(i), thread_scratch_.Get(thread_idx)); });
+  team_.ForEach(count,
+                [&](int64_t i, int thread_idx) { ops.product(product(i), thread_scratch_.Get(thread_idx)); });
 }
 
 void CpuAttention::AbsorbedAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape,
@@ -232,17 +236,27 @@ void CpuAttention::AbsorbedAttention(ConstMat q, std::span<const SeqSpan> spans,
         rope[i] = ReadAt(q.RowPtr(absorbed_rows_[t]), q.dtype, head * q_dim + shape.nope_dim + i);
       }
     }
-    return ProductTask{.x = q.Cols(head * q_dim, 0).data, .x_dtype = q.dtype, .x_stride = q.stride,
-                       .x_rows = absorbed_rows_.data(), .x_cols = shape.nope_dim,
-                       .y = to, .y_dtype = DType::kF32, .y_stride = heads * width, .y_cols = rank,
-                       .b = weights.Absorb(head), .b_stride = rank,
-                       .num_rows = num_tokens, .k = PadDim(shape.nope_dim), .n = rank};
+    return ProductTask{.x = q.Cols(head * q_dim, 0).data,
+                       .x_dtype = q.dtype,
+                       .x_stride = q.stride,
+                       .x_rows = absorbed_rows_.data(),
+                       .x_cols = shape.nope_dim,
+                       .y = to,
+                       .y_dtype = DType::kF32,
+                       .y_stride = heads * width,
+                       .y_cols = rank,
+                       .b = weights.Absorb(head),
+                       .b_stride = rank,
+                       .num_rows = num_tokens,
+                       .k = PadDim(shape.nope_dim),
+                       .n = rank};
   });
 
   int64_t token = 0;
   for (const SeqSpan& span : spans) {
     FlashTask task;
-    task.q = {latent_q_.as<float>() + token * heads * width, DType::kF32, heads * width, shape.num_heads, span.pos};
+    task.q = {latent_q_.as<float>() + token * heads * width, DType::kF32, heads * width, shape.num_heads,
+              span.pos};
     task.out = {latent_out_.as<float>() + token * heads * rank, DType::kF32, heads * rank, rank};
     task.keys = {cache, span.block_ids, 0, 0};
     task.key_dim = width;
@@ -255,12 +269,20 @@ void CpuAttention::AbsorbedAttention(ConstMat q, std::span<const SeqSpan> spans,
   flash_plan_.Run(team_, thread_scratch_, ops.flash_latent, ops.flash_scratch_bytes, ops.merge);
 
   RunProducts(heads, ops, [&](int64_t head) {
-    return ProductTask{.x = latent_out_.as<float>() + head * rank, .x_dtype = DType::kF32, .x_stride = heads * rank,
+    return ProductTask{.x = latent_out_.as<float>() + head * rank,
+                       .x_dtype = DType::kF32,
+                       .x_stride = heads * rank,
                        .x_cols = rank,
-                       .y = out.Cols(head * shape.v_dim, 0).data, .y_dtype = out.dtype, .y_stride = out.stride,
-                       .y_rows = absorbed_rows_.data(), .y_cols = shape.v_dim,
-                       .b = weights.ExpandValues(head), .b_stride = weights.ExpandColumns(),
-                       .num_rows = num_tokens, .k = rank, .n = PadDim(shape.v_dim)};
+                       .y = out.Cols(head * shape.v_dim, 0).data,
+                       .y_dtype = out.dtype,
+                       .y_stride = out.stride,
+                       .y_rows = absorbed_rows_.data(),
+                       .y_cols = shape.v_dim,
+                       .b = weights.ExpandValues(head),
+                       .b_stride = weights.ExpandColumns(),
+                       .num_rows = num_tokens,
+                       .k = rank,
+                       .n = PadDim(shape.v_dim)};
   });
 }
 

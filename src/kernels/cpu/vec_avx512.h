@@ -72,7 +72,9 @@ struct SimdAvx512 {
   PENSTOCK_INLINE __m512i WidenBf16(const Bf16* p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
-  PENSTOCK_INLINE Vec LoadBf16(const Bf16* p) { return _mm512_castsi512_ps(_mm512_slli_epi32(WidenBf16(p), 16)); }
+  PENSTOCK_INLINE Vec LoadBf16(const Bf16* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(WidenBf16(p), 16));
+  }
   PENSTOCK_INLINE void StoreBf16(Bf16* p, Vec v) {
     const __m512i bits = _mm512_castps_si512(v);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
@@ -85,7 +87,8 @@ struct SimdAvx512 {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), packed);
   }
 
-  PENSTOCK_INLINE void Transpose8x8(const uint32_t* src, int64_t src_stride, uint32_t* dst, int64_t dst_stride) {
+  PENSTOCK_INLINE void Transpose8x8(const uint32_t* src, int64_t src_stride, uint32_t* dst,
+                                    int64_t dst_stride) {
     Transpose8x8Avx(src, src_stride, dst, dst_stride);
   }
 };

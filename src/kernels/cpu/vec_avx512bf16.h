@@ -1,4 +1,4 @@
-// SimdAvx512Bf16: SimdAvx512 with the dot product of bf16 pairs, for kernels that keep bf16 operands as they are.
+// SimdAvx512Bf16: SimdAvx512 with the dot product of bf16 pairs.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -1,8 +1,8 @@
 // SimdGeneric: the vector operations of the kernels in plain C++, on the compiler's portable vectors of four.
 //
-// Every Simd type (here, vec_avx2.h, vec_avx512.h) has the same static members, so that a kernel is written once
-// over it. These headers are for the per-ISA sources (*_generic.cc, *_avx2.cc, …) only. All has internal linkage:
-// the linker must never take a function compiled for one instruction set in place of another's.
+// Every Simd type (here, vec_avx2.h, vec_avx512.h) has the same static members, so that a kernel is written
+// once over it. These headers are for the per-ISA sources (*_generic.cc, *_avx2.cc, …) only. All has internal
+// linkage: the linker must never take a function compiled for one instruction set in place of another's.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -69,13 +69,16 @@ struct SimdGeneric {
     low = reinterpret_cast<Vec>(words << 16);
     high = reinterpret_cast<Vec>(words & 0xffff0000u);
   }
-  PENSTOCK_INLINE Vec LoadBf16(const Bf16* p) { return Vec{ToFloat(p[0]), ToFloat(p[1]), ToFloat(p[2]), ToFloat(p[3])}; }
+  PENSTOCK_INLINE Vec LoadBf16(const Bf16* p) {
+    return Vec{ToFloat(p[0]), ToFloat(p[1]), ToFloat(p[2]), ToFloat(p[3])};
+  }
   PENSTOCK_INLINE void StoreBf16(Bf16* p, Vec v) {
     for (int i = 0; i < kLanes; ++i) p[i] = ToBf16(v[i]);
   }
 
   // dst[c * dst_stride + r] = src[r * src_stride + c] for r, c in [0, 8).
-  PENSTOCK_INLINE void Transpose8x8(const uint32_t* src, int64_t src_stride, uint32_t* dst, int64_t dst_stride) {
+  PENSTOCK_INLINE void Transpose8x8(const uint32_t* src, int64_t src_stride, uint32_t* dst,
+                                    int64_t dst_stride) {
     for (int c = 0; c < 8; ++c) {
       for (int r = 0; r < 8; ++r) dst[c * dst_stride + r] = src[r * src_stride + c];
     }

@@ -1,10 +1,12 @@
-// Products of small matrices, the inner loops of attention: C[rows, n] (+)= A[rows, k] · B[k, n], over any Simd type.
+// Products of small matrices, the inner loops of attention, over any Simd type:
+//
+//   C[rows, n] (+)= A[rows, k] · B[k, n]
 //
 // A is row-major and broadcast, element by element; B comes in rows of vectors; a register tile of C stays in
 // registers for all of k. B has two forms:
 //
 //   panels    packed in scratch: [n / panel width][k][panel width], so that a panel streams from the L1 cache
-//   operand   as it lies in a cache block or a weight (kv_layout.h): [k][n], of bf16 two k interleaved in a word
+//   operand   as it lies in a cache block or a weight (kv_layout.h): [k][n], for bf16 two k to a word
 //
 // For per-ISA sources only (see vec_generic.h).
 //
@@ -22,8 +24,8 @@
 namespace penstock {
 namespace {
 
-// body(0), body(1), …, body(N - 1) with constants: arrays indexed by them stay in registers, which gcc 12 does not
-// manage with #pragma GCC unroll.
+// body(0), body(1), …, body(N - 1) with constants: arrays indexed by them stay in registers, which gcc 12
+// does not manage with #pragma GCC unroll.
 template <typename Body, int... kIndex>
 PENSTOCK_INLINE void UnrollIndices(Body&& body, std::integer_sequence<int, kIndex...>) {
   (body(std::integral_constant<int, kIndex>{}), ...);
@@ -65,7 +67,9 @@ struct PairWords {
     std::memcpy(&word, p, sizeof(word));
     return S::SetWord(word);
   }
-  PENSTOCK_INLINE Vec MulAdd(typename S::Pairs a, typename S::Pairs b, Vec acc) { return S::DotPairs(a, b, acc); }
+  PENSTOCK_INLINE Vec MulAdd(typename S::Pairs a, typename S::Pairs b, Vec acc) {
+    return S::DotPairs(a, b, acc);
+  }
 
   PENSTOCK_INLINE void StoreElements(Element* p, Vec v) { S::StoreBf16(p, v); }
   PENSTOCK_INLINE Vec Exp2(Vec v) { return S::Exp2ForBf16(v); }
@@ -108,8 +112,10 @@ struct DecodeStep {
       Vec columns[NV];
       Unroll<NV>([&](auto n) __attribute__((always_inline)) {
         Vec other;
-        if constexpr (half == 0) S::LoadPairs(b + n * S::kLanes, columns[n], other);
-        else S::LoadPairs(b + n * S::kLanes, other, columns[n]);
+        if constexpr (half == 0)
+          S::LoadPairs(b + n * S::kLanes, columns[n], other);
+        else
+          S::LoadPairs(b + n * S::kLanes, other, columns[n]);
       });
       Unroll<M>([&](auto m) __attribute__((always_inline)) {
         const Vec broadcast = S::Set(a[m * lda + half]);
@@ -142,8 +148,8 @@ template <class Step, int M, int NV>
 // Tile for sizes known at run time: rows in [1, kMaxRows], vecs in [1, kMaxVecs].
 template <class Step, int kMaxRows, int kMaxVecs, typename... Args>
 PENSTOCK_INLINE void AnyTile(int rows, int vecs, Args... args) {
-  using Function = void (*)(const typename Step::Element*, int64_t, const typename Step::Word*, int64_t, int64_t,
-                            float*, int64_t, bool);
+  using Function = void (*)(const typename Step::Element*, int64_t, const typename Step::Word*, int64_t,
+                            int64_t, float*, int64_t, bool);
   static constexpr auto kTable = []<int... kIndex>(std::integer_sequence<int, kIndex...>) {
     struct Table {
       Function at[kMaxRows * kMaxVecs];
@@ -173,14 +179,16 @@ struct Panels {
   }
 };
 
-// C (+)= A · (rows [0, words) of the panel that begins at `column`): all rows of A, register tile by register tile.
+// One register tile: C (+)= A · rows [row, row + words) of the panel that begins at `column`.
 template <class W>
-PENSTOCK_INLINE void PanelTile(const typename W::Element* a, int64_t lda, int rows, const Panels<W>& b, int64_t row,
-                               int64_t column, int64_t words, float* c, int64_t ldc, bool accumulate) {
+PENSTOCK_INLINE void PanelTile(const typename W::Element* a, int64_t lda, int rows, const Panels<W>& b,
+                               int64_t row, int64_t column, int64_t words, float* c, int64_t ldc,
+                               bool accumulate) {
   using S = typename W::Simd;
   const int64_t width = b.Width(column);
   AnyTile<WordStep<W>, S::kTileRows, S::kTileVecs>(rows, static_cast<int>(width / S::kLanes), a, lda,
-                                                  b.Panel(column) + row * width, width, words, c, ldc, accumulate);
+                                                   b.Panel(column) + row * width, width, words, c, ldc,
+                                                   accumulate);
 }
 
 // The step for an operand of cache type CacheT against rows of W.
@@ -194,11 +202,11 @@ using OperandWord = std::conditional_t<std::is_same_v<CacheT, float>, float, uin
 template <typename CacheT>
 constexpr int64_t kOperandDepth = std::is_same_v<CacheT, float> ? 1 : 2;
 
-// C (+)= A · B for few rows: B, of `steps` rows and `num_columns` columns (a multiple of 16), is read where it lies.
+// C (+)= A · B for few rows, where B is an operand of `steps` rows and `num_columns` columns, a multiple of 16.
 template <class W, typename CacheT>
-static void OperandProduct(const typename W::Element* a, int64_t lda, int64_t num_rows, const OperandWord<CacheT>* b,
-                           int64_t stride, int64_t steps, int64_t num_columns, float* c, int64_t ldc,
-                           bool accumulate) {
+static void OperandProduct(const typename W::Element* a, int64_t lda, int64_t num_rows,
+                           const OperandWord<CacheT>* b, int64_t stride, int64_t steps, int64_t num_columns,
+                           float* c, int64_t ldc, bool accumulate) {
   using S = typename W::Simd;
   using Step = OperandStep<W, CacheT>;
   const int64_t max_vecs = num_rows <= 2 ? S::kThinVecs : S::kTileVecs;
@@ -208,8 +216,8 @@ static void OperandProduct(const typename W::Element* a, int64_t lda, int64_t nu
     for (int64_t r = 0; r < num_rows; r += S::kTileRows) {
       const int rows = static_cast<int>(num_rows - r < S::kTileRows ? num_rows - r : S::kTileRows);
       if (num_rows <= 2) {
-        AnyTile<Step, 2, S::kThinVecs>(rows, vecs, a + r * lda, lda, b + column, stride, steps, c + r * ldc + column,
-                                       ldc, accumulate);
+        AnyTile<Step, 2, S::kThinVecs>(rows, vecs, a + r * lda, lda, b + column, stride, steps,
+                                       c + r * ldc + column, ldc, accumulate);
       } else {
         AnyTile<Step, S::kTileRows, S::kTileVecs>(rows, vecs, a + r * lda, lda, b + column, stride, steps,
                                                   c + r * ldc + column, ldc, accumulate);
@@ -222,11 +230,12 @@ static void OperandProduct(const typename W::Element* a, int64_t lda, int64_t nu
 template <class W>
 constexpr int64_t kPanelRows = (16 << 10) / (Panels<W>::kWidth * 4);
 
-// C (+)= A · B, the general case: register tiles for rows [first_row(column), num_rows), where first_row is a multiple
-// of the tile's rows, and the first words(r) words of the sum for the tile that begins at row r.
+// C (+)= A · B, the general case: register tiles for rows [first_row(column), num_rows), where first_row is a
+// multiple of the tile's rows, and the first words(r) words of the sum for the tile that begins at row r.
 template <class W, typename FirstRow, typename Words>
-PENSTOCK_INLINE void PanelProduct(const typename W::Element* a, int64_t lda, int64_t num_rows, const Panels<W>& b,
-                                  float* c, int64_t ldc, bool accumulate, FirstRow&& first_row, Words&& words) {
+PENSTOCK_INLINE void PanelProduct(const typename W::Element* a, int64_t lda, int64_t num_rows,
+                                  const Panels<W>& b, float* c, int64_t ldc, bool accumulate,
+                                  FirstRow&& first_row, Words&& words) {
   constexpr int kTileRows = W::Simd::kTileRows;
   for (int64_t row = 0; row < b.depth; row += kPanelRows<W>) {
     for (int64_t column = 0; column < b.num_columns; column += Panels<W>::kWidth) {
@@ -235,7 +244,8 @@ PENSTOCK_INLINE void PanelProduct(const typename W::Element* a, int64_t lda, int
         const int64_t left = words(r) - row;
         if (left <= 0) continue;
         PanelTile<W>(a + r * lda + row * W::kPerWord, lda, rows, b, row, column,
-                     left < kPanelRows<W> ? left : kPanelRows<W>, c + r * ldc + column, ldc, accumulate || row > 0);
+                     left < kPanelRows<W> ? left : kPanelRows<W>, c + r * ldc + column, ldc,
+                     accumulate || row > 0);
       }
     }
   }
@@ -243,8 +253,8 @@ PENSTOCK_INLINE void PanelProduct(const typename W::Element* a, int64_t lda, int
 
 // C[num_rows, b.num_columns] = A · B.
 template <class W>
-static void PanelProduct(const typename W::Element* a, int64_t lda, int64_t num_rows, const Panels<W>& b, float* c,
-                         int64_t ldc) {
+static void PanelProduct(const typename W::Element* a, int64_t lda, int64_t num_rows, const Panels<W>& b,
+                         float* c, int64_t ldc) {
   PanelProduct<W>(
       a, lda, num_rows, b, c, ldc, false, [](int64_t) { return 0; }, [&](int64_t) { return b.depth; });
 }

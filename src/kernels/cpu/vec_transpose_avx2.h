@@ -12,7 +12,8 @@ namespace penstock {
 namespace {
 
 // dst[c * dst_stride + r] = src[r * src_stride + c] for r, c in [0, 8).
-PENSTOCK_INLINE void Transpose8x8Avx(const uint32_t* src, int64_t src_stride, uint32_t* dst, int64_t dst_stride) {
+PENSTOCK_INLINE void Transpose8x8Avx(const uint32_t* src, int64_t src_stride, uint32_t* dst,
+                                     int64_t dst_stride) {
   __m256 rows[8], pairs[8], quads[8];
   for (int i = 0; i < 8; ++i) rows[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(src + i * src_stride));
   for (int i = 0; i < 4; ++i) {

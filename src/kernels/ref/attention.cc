@@ -10,8 +10,8 @@
 namespace penstock {
 namespace {
 
-// Where position `pos` of a span's sequence lies: `offset` elements into its block, plus `token_elements` for every
-// token of the block before it.
+// Where position `pos` of a span's sequence lies: `offset` elements into its block, plus `token_elements` for
+// every token of the block before it.
 std::byte* CacheElement(const KvLayerView& cache, const SeqSpan& span, int32_t pos, int64_t offset,
                         int64_t token_elements) {
   const int32_t block = span.block_ids[pos / cache.block_size];
@@ -38,8 +38,8 @@ Rows ReadTokens(const KvLayerView& cache, const SeqSpan& span, int32_t num_token
   return rows;
 }
 
-// out[v_dim] = sum of softmax_i(scale * q · keys[i]) * values[i], i in [0, num_keys). Only the first v_dim numbers
-// of a value count.
+// out[v_dim] = sum of softmax_i(scale * q · keys[i]) * values[i], i in [0, num_keys). Only the first v_dim
+// numbers of a value count.
 std::vector<float> Attend(const std::vector<float>& q, float scale, int32_t num_keys, const Rows& keys,
                           const Rows& values, int32_t v_dim) {
   std::vector<double> scores(num_keys);
@@ -71,8 +71,8 @@ std::vector<float> Product(const float* rows, int64_t n, int64_t k, const float*
 }
 
 // By the definition: the keys and values of every token are made from its latent, for this head.
-void ExpandHead(const Rows& latents, const MlaShape& shape, const RefPackedKvB& kv_b, int32_t head, Rows& keys,
-                Rows& values) {
+void ExpandHead(const Rows& latents, const MlaShape& shape, const RefPackedKvB& kv_b, int32_t head,
+                Rows& keys, Rows& values) {
   for (const std::vector<float>& latent : latents) {
     keys.push_back(Product(kv_b.KeyRows(head), shape.nope_dim, shape.kv_lora_rank, latent.data()));
     keys.back().insert(keys.back().end(), latent.begin() + shape.kv_lora_rank, latent.end());
@@ -114,7 +114,8 @@ void RefKernels::GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans
       const int32_t pos = span.pos + i;
       const int64_t values = cache.block_size * token_elements;
       WriteFloats(CacheElement(cache, span, pos, 0, token_elements), cache.dtype, ReadRow(k, span.row + i));
-      WriteFloats(CacheElement(cache, span, pos, values, token_elements), cache.dtype, ReadRow(v, span.row + i));
+      WriteFloats(CacheElement(cache, span, pos, values, token_elements), cache.dtype,
+                  ReadRow(v, span.row + i));
     }
   }
 }
@@ -141,8 +142,8 @@ void RefKernels::GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const 
   }
 }
 
-void RefKernels::MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
-                          const KvLayerView& cache) {
+void RefKernels::MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans,
+                          const MlaShape& shape, const KvLayerView& cache) {
   CHECK_EQ(latent.cols, shape.kv_lora_rank);
   CHECK_EQ(k_rope.cols, shape.rope_dim);
   CHECK_GE(cache.block_bytes, MlaBlockBytes(shape, cache.block_size, cache.dtype));
@@ -150,7 +151,8 @@ void RefKernels::MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqS
   for (const SeqSpan& span : spans) {
     for (int32_t i = 0; i < span.len; ++i) {
       const int32_t pos = span.pos + i;
-      WriteFloats(CacheElement(cache, span, pos, 0, token_elements), cache.dtype, ReadRow(latent, span.row + i));
+      WriteFloats(CacheElement(cache, span, pos, 0, token_elements), cache.dtype,
+                  ReadRow(latent, span.row + i));
       WriteFloats(CacheElement(cache, span, pos, shape.kv_lora_rank, token_elements), cache.dtype,
                   ReadRow(k_rope, span.row + i));
     }
@@ -172,9 +174,9 @@ void RefKernels::MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const 
       for (int32_t i = 0; i < span.len; ++i) {
         const std::vector<float> query = Slice(ReadRow(q, span.row + i), h * q_dim, q_dim);
         const int32_t num_keys = span.pos + i + 1;
-        const std::vector<float> result = form == MlaForm::kAbsorbed
-                                              ? AbsorbedAttend(query, num_keys, latents, shape, weights, h)
-                                              : Attend(query, shape.scale, num_keys, keys, values, shape.v_dim);
+        const std::vector<float> result =
+            form == MlaForm::kAbsorbed ? AbsorbedAttend(query, num_keys, latents, shape, weights, h)
+                                       : Attend(query, shape.scale, num_keys, keys, values, shape.v_dim);
         WriteRow(out, span.row + i, result, int64_t{h} * shape.v_dim);
       }
     }

@@ -20,7 +20,7 @@ uint16_t FloatToHalf(float value) {
     return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(std::ldexp(magnitude, 24))));
   }
   int exponent = 0;
-  const float fraction = std::frexp(magnitude, &exponent);  // in [0.5, 1)
+  const float fraction = std::frexp(magnitude, &exponent);                                // in [0.5, 1)
   const auto mantissa = static_cast<uint32_t>(std::nearbyint(std::ldexp(fraction, 11)));  // [1024, 2048]
   return static_cast<uint16_t>(sign + ((exponent + 13) << 10) + mantissa);  // a carry moves the exponent up
 }

@@ -119,8 +119,10 @@ void RefKernels::Rope(Mat x, int32_t num_heads, int32_t head_stride, std::span<c
       for (int32_t i = 0; i < half; ++i) {
         const float cos = table.cos[int64_t{positions[r]} * half + i];
         const float sin = table.sin[int64_t{positions[r]} * half + i];
-        if (style == RopeStyle::kHalf) RotatePair(head[i], head[i + half], cos, sin);
-        else RotatePair(head[2 * i], head[2 * i + 1], cos, sin);
+        if (style == RopeStyle::kHalf)
+          RotatePair(head[i], head[i + half], cos, sin);
+        else
+          RotatePair(head[2 * i], head[2 * i + 1], cos, sin);
       }
     }
     WriteRow(x, r, row);

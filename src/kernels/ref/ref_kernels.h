@@ -1,5 +1,5 @@
-// RefKernels: the definition of every operation, as the obvious loops. Inputs of any float type are read as fp32,
-// sums run in double, and results are rounded to the output type once, at the end. Never optimised.
+// RefKernels: the definition of every operation, as the obvious loops. Inputs of any float type are read as
+// fp32, sums run in double, and results are rounded to the output type once, at the end. Never optimised.
 //
 // Caches are plain: a block is [block_size][num_kv_heads][head_dim] keys, then as many values; of latent
 // attention, [block_size][kv_lora_rank + rope_dim].
@@ -46,16 +46,16 @@ class RefKernels : public Kernels {
   size_t MlaBlockBytes(const MlaShape& shape, int32_t block_size, DType dtype) const override;
   void GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
                 const KvLayerView& cache) override;
-  void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape, const KvLayerView& cache,
-                    Mat out) override;
+  void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape,
+                    const KvLayerView& cache, Mat out) override;
   void MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
                 const KvLayerView& cache) override;
-  void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape, const KvLayerView& cache,
-                    const PackedKvB& kv_b, Mat out, MlaForm form) override;
+  void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape,
+                    const KvLayerView& cache, const PackedKvB& kv_b, Mat out, MlaForm form) override;
 
   void RouteTopK(ConstMat logits, const RouterShape& shape, int32_t* ids, float* weights) override;
-  void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts,
-              Mat y) override;
+  void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
+              const ExpertWeights& experts, Mat y) override;
 
   size_t scratch_bytes() const override { return 0; }
 };
