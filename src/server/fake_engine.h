@@ -50,6 +50,7 @@ class ByteTokenizer : public Tokenizer {
     return token.size() == 1 ? std::optional<int32_t>(static_cast<unsigned char>(token[0])) : std::nullopt;
   }
   bool IsSpecial(int32_t id) const override { return id >= 256; }
+  std::optional<std::string_view> TokenBytes(int32_t) const override { return std::nullopt; }
   const std::optional<std::string>& bos_token() const override { return bos_; }
   const std::optional<std::string>& eos_token() const override { return eos_; }
   int32_t max_token_bytes() const override { return 1; }

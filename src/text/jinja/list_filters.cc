@@ -209,6 +209,7 @@ std::string TakeName(Call& call) {
 
 Value Map(Call& call, const Value& value) {
   Context& context = call.context();
+  if (!value.Truthy()) return Generator(context, {});  // as Jinja2: none is no error here
   Items results;
   if (call.positional.empty()) {
     if (!call.Bind({"attribute", "default"}, 1)) return Value();
@@ -237,6 +238,7 @@ Value Map(Call& call, const Value& value) {
 // select, reject, selectattr and rejectattr.
 Value Choose(Call& call, const Value& value, bool by_attribute, bool wanted) {
   Context& context = call.context();
+  if (!value.Truthy()) return Generator(context, {});  // as Jinja2: none is no error here
   const Value attribute = by_attribute ? Value::MakeString(context, TakeName(call)) : Value();
   Test test = nullptr;
   std::string name;
