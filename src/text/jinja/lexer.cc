@@ -62,10 +62,11 @@ class Lexer {
   // Text up to the next tag, and that tag.
   Status Text() {
     size_t begin = source_.find('{', pos_);
-    while (begin + 1 < source_.size() && std::string_view("{%#").find(source_[begin + 1]) == std::string_view::npos) {
+    while (begin != std::string::npos && begin + 1 < source_.size() &&
+           std::string_view("{%#").find(source_[begin + 1]) == std::string_view::npos) {
       begin = source_.find('{', begin + 1);
     }
-    if (begin + 1 >= source_.size() || begin == std::string::npos) {
+    if (begin == std::string::npos || begin + 1 >= source_.size()) {
       AddText(Rest(), '\0', false);
       Advance(Rest().size());
       return OkStatus();
