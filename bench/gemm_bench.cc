@@ -1,8 +1,8 @@
 // Products of activations with packed weights: decode (few rows) and prefill (many), bf16.
 //
-// The weights of successive runs are different copies, together larger than any cache, as those of successive layers
-// are. Each line gives the share of the processor's limit that was measured in the same run: of arithmetic ("of_peak"),
-// and of reading memory ("of_bandwidth", for the weights).
+// The weights of successive runs are different copies, together larger than any cache, as those of successive
+// layers are. Each line gives the share of the processor's limit that was measured in the same run: of
+// arithmetic ("of_peak"), and of reading memory ("of_bandwidth", for the weights).
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
@@ -58,7 +58,8 @@ void BenchShape(const BenchOptions& options, Kernels& kernels, const Shape& shap
     const std::string name = "linear m=" + std::to_string(m) + " n=" + std::to_string(shape.n) +
                              " k=" + std::to_string(shape.k) + " " + std::string(kernels.name());
     if (name.find(options.filter) == std::string::npos) continue;
-    Buffer x(static_cast<size_t>(m * shape.k) * sizeof(Bf16)), y(static_cast<size_t>(m * shape.n) * sizeof(Bf16));
+    Buffer x(static_cast<size_t>(m * shape.k) * sizeof(Bf16)),
+        y(static_cast<size_t>(m * shape.n) * sizeof(Bf16));
     FillBf16(x, m * shape.k);
     size_t next = 0;
     const Timing timing = TimeCase(options, kSecondsPerCase, [&] {

@@ -1,5 +1,5 @@
-// Loops of independent instructions on registers, and a sum over a large buffer. Each is timed several times: the
-// best counts, because a limit is not what the machine does on a bad day.
+// Loops of independent instructions on registers, and a sum over a large buffer. Each is timed several times:
+// the best counts, because a limit is not what the machine does on a bad day.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/peak.h"
@@ -83,7 +83,8 @@ __attribute__((target("avx2"))) int64_t SumAvx2(const int64_t* data, int64_t cou
     }
     _mm_prefetch(reinterpret_cast<const char*>(data + i + 512), _MM_HINT_T0);
   }
-  const __m256i sum = _mm256_add_epi64(_mm256_add_epi64(sums[0], sums[1]), _mm256_add_epi64(sums[2], sums[3]));
+  const __m256i sum =
+      _mm256_add_epi64(_mm256_add_epi64(sums[0], sums[1]), _mm256_add_epi64(sums[2], sums[3]));
   return _mm256_extract_epi64(sum, 0) + _mm256_extract_epi64(sum, 1) + _mm256_extract_epi64(sum, 2) +
          _mm256_extract_epi64(sum, 3);
 }
@@ -106,7 +107,9 @@ double MeasureReadBandwidth(ThreadTeam& team) {
   std::vector<Buffer> buffers;
   for (int i = 0; i < team.size(); ++i) buffers.emplace_back(kWords * sizeof(int64_t));
   std::atomic<int64_t> sum{0};
-  const auto fill = [&](int thread_idx) { std::fill_n(buffers[thread_idx].as<int64_t>(), kWords, thread_idx + 1); };
+  const auto fill = [&](int thread_idx) {
+    std::fill_n(buffers[thread_idx].as<int64_t>(), kWords, thread_idx + 1);
+  };
   const auto read = [&](int thread_idx) { sum += SumAvx2(buffers[thread_idx].as<int64_t>(), kWords); };
   team.Run(fill);
   const double seconds = BestSeconds(team, read);

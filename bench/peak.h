@@ -7,8 +7,8 @@ namespace penstock {
 
 class ThreadTeam;
 
-// Multiply-adds of fp32 from registers, on all threads of the team, in GFLOP/s, with the widest vectors that the
-// processor has. Two operations for each multiply-add.
+// Multiply-adds of fp32 from registers, on all threads of the team, in GFLOP/s, with the widest vectors that
+// the processor has. Two operations for each multiply-add.
 double MeasureFmaPeak(ThreadTeam& team);
 
 // The same of dot products of bf16 pairs; 0 if the processor has none.

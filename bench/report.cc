@@ -14,7 +14,8 @@ namespace penstock {
 namespace {
 
 [[noreturn]] void Usage(const char* program) {
-  std::fprintf(stderr, "usage: %s [--threads N] [--smoke] [--filter TEXT] [--isa NAME] [--commit ID]\n", program);
+  std::fprintf(stderr, "usage: %s [--threads N] [--smoke] [--filter TEXT] [--isa NAME] [--commit ID]\n",
+               program);
   std::exit(2);
 }
 
@@ -46,11 +47,16 @@ BenchOptions ParseBenchOptions(int argc, char** argv) {
     }
     if (i + 1 == argc) Usage(argv[0]);
     const char* value = argv[++i];
-    if (flag == "--threads") options.threads = std::max(1, std::atoi(value));
-    else if (flag == "--filter") options.filter = value;
-    else if (flag == "--isa") options.isa = value;
-    else if (flag == "--commit") options.commit = value;
-    else Usage(argv[0]);
+    if (flag == "--threads")
+      options.threads = std::max(1, std::atoi(value));
+    else if (flag == "--filter")
+      options.filter = value;
+    else if (flag == "--isa")
+      options.isa = value;
+    else if (flag == "--commit")
+      options.commit = value;
+    else
+      Usage(argv[0]);
   }
   return options;
 }

@@ -49,6 +49,8 @@ bool PinThisThread(std::span<const int> cores) {
   return !cores.empty() && sched_setaffinity(0, sizeof(set), &set) == 0;
 }
 
-void NameThisThread(const std::string& name) { pthread_setname_np(pthread_self(), name.substr(0, 15).c_str()); }
+void NameThisThread(const std::string& name) {
+  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+}
 
 }  // namespace penstock

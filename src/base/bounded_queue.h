@@ -50,7 +50,8 @@ class BoundedQueue {
   // As Pop(), and nothing after `timeout_us`.
   std::optional<T> PopFor(int64_t timeout_us) {
     std::unique_lock lock(mutex_);
-    not_empty_.wait_for(lock, std::chrono::microseconds(timeout_us), [&] { return closed_ || !items_.empty(); });
+    not_empty_.wait_for(lock, std::chrono::microseconds(timeout_us),
+                        [&] { return closed_ || !items_.empty(); });
     return Take();
   }
 
@@ -85,8 +86,8 @@ class BoundedQueue {
   mutable std::mutex mutex_;
   std::condition_variable not_empty_;
   std::condition_variable not_full_;
-  std::deque<T> items_;   // GUARDED_BY(mutex_)
-  bool closed_ = false;   // GUARDED_BY(mutex_)
+  std::deque<T> items_;  // GUARDED_BY(mutex_)
+  bool closed_ = false;  // GUARDED_BY(mutex_)
 };
 
 }  // namespace penstock

@@ -27,17 +27,18 @@ class CheckFailure {
   switch (0)                                            \
   case 0:                                               \
   default:                                              \
-    if (__builtin_expect(static_cast<bool>(cond), 1)) {   \
-  } else                                                \
-    ::penstock::CheckFailure(__FILE__, __LINE__, #cond).stream()
+    if (__builtin_expect(static_cast<bool>(cond), 1)) { \
+    } else                                              \
+      ::penstock::CheckFailure(__FILE__, __LINE__, #cond).stream()
 
-#define CHECK_OP_(a, b, op)                                         \
-  switch (0)                                                        \
-  case 0:                                                           \
-  default:                                                          \
-    if (__builtin_expect(static_cast<bool>((a)op(b)), 1)) {           \
-  } else                                                            \
-    ::penstock::CheckFailure(__FILE__, __LINE__, #a " " #op " " #b).stream() << "(" << (a) << " vs " << (b) << ") "
+#define CHECK_OP_(a, b, op)                                                    \
+  switch (0)                                                                   \
+  case 0:                                                                      \
+  default:                                                                     \
+    if (__builtin_expect(static_cast<bool>((a)op(b)), 1)) {                    \
+    } else                                                                     \
+      ::penstock::CheckFailure(__FILE__, __LINE__, #a " " #op " " #b).stream() \
+          << "(" << (a) << " vs " << (b) << ") "
 #define CHECK_EQ(a, b) CHECK_OP_(a, b, ==)
 #define CHECK_NE(a, b) CHECK_OP_(a, b, !=)
 #define CHECK_LE(a, b) CHECK_OP_(a, b, <=)

@@ -41,12 +41,18 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 bool ParseLogLevel(std::string_view name, LogLevel* level) {
   std::string lower(name);
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (lower == "debug" || lower == "trace") *level = LogLevel::kDebug;
-  else if (lower == "info") *level = LogLevel::kInfo;
-  else if (lower == "warning" || lower == "warn") *level = LogLevel::kWarning;
-  else if (lower == "error" || lower == "critical") *level = LogLevel::kError;
-  else if (lower == "off") *level = LogLevel::kOff;
-  else return false;
+  if (lower == "debug" || lower == "trace")
+    *level = LogLevel::kDebug;
+  else if (lower == "info")
+    *level = LogLevel::kInfo;
+  else if (lower == "warning" || lower == "warn")
+    *level = LogLevel::kWarning;
+  else if (lower == "error" || lower == "critical")
+    *level = LogLevel::kError;
+  else if (lower == "off")
+    *level = LogLevel::kOff;
+  else
+    return false;
   return true;
 }
 

@@ -21,19 +21,23 @@ void LogMessage(LogLevel level, const std::string& message);
 
 template <typename... Args>
 void LogDebug(fmt::format_string<Args...> format, Args&&... args) {
-  if (LogEnabled(LogLevel::kDebug)) LogMessage(LogLevel::kDebug, fmt::format(format, std::forward<Args>(args)...));
+  if (LogEnabled(LogLevel::kDebug))
+    LogMessage(LogLevel::kDebug, fmt::format(format, std::forward<Args>(args)...));
 }
 template <typename... Args>
 void LogInfo(fmt::format_string<Args...> format, Args&&... args) {
-  if (LogEnabled(LogLevel::kInfo)) LogMessage(LogLevel::kInfo, fmt::format(format, std::forward<Args>(args)...));
+  if (LogEnabled(LogLevel::kInfo))
+    LogMessage(LogLevel::kInfo, fmt::format(format, std::forward<Args>(args)...));
 }
 template <typename... Args>
 void LogWarning(fmt::format_string<Args...> format, Args&&... args) {
-  if (LogEnabled(LogLevel::kWarning)) LogMessage(LogLevel::kWarning, fmt::format(format, std::forward<Args>(args)...));
+  if (LogEnabled(LogLevel::kWarning))
+    LogMessage(LogLevel::kWarning, fmt::format(format, std::forward<Args>(args)...));
 }
 template <typename... Args>
 void LogError(fmt::format_string<Args...> format, Args&&... args) {
-  if (LogEnabled(LogLevel::kError)) LogMessage(LogLevel::kError, fmt::format(format, std::forward<Args>(args)...));
+  if (LogEnabled(LogLevel::kError))
+    LogMessage(LogLevel::kError, fmt::format(format, std::forward<Args>(args)...));
 }
 
 }  // namespace penstock

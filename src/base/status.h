@@ -110,8 +110,8 @@ class [[nodiscard]] Result {
 }  // namespace penstock
 
 // Returns the status of `expr` from the current function unless it is OK.
-#define RETURN_IF_ERROR(expr)                                     \
-  do {                                                            \
+#define RETURN_IF_ERROR(expr)                                               \
+  do {                                                                      \
     if (::penstock::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)
 

@@ -34,7 +34,8 @@ bool SpinUntil(const Done& done) {
 
 }  // namespace
 
-ThreadTeam::ThreadTeam(int num_threads, std::vector<int> cores, const std::string& name) : num_threads_(num_threads) {
+ThreadTeam::ThreadTeam(int num_threads, std::vector<int> cores, const std::string& name)
+    : num_threads_(num_threads) {
   CHECK_GE(num_threads, 1);
   for (int i = 1; i < num_threads; ++i) {
     const int core = cores.empty() ? -1 : cores[i % cores.size()];
@@ -88,7 +89,8 @@ void ThreadTeam::HelperLoop(int thread_idx, int core) {
   }
 }
 
-void ThreadTeam::ParallelFor(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+void ThreadTeam::ParallelFor(int64_t count, int64_t grain,
+                             const std::function<void(int64_t, int64_t)>& body) {
   const int64_t pieces = CeilDiv(count, grain);
   if (num_threads_ == 1 || pieces <= 1) {
     if (count > 0) body(0, count);

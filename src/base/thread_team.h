@@ -5,7 +5,8 @@
 //   helper n-1      …spin/sleep… f(n-1) ────┘
 //
 // Helpers spin for a short while after a task, because the next kernel usually follows at once, then sleep.
-// Thread safety: Run() only from the thread that made the team's work (one at a time). Tasks must not call Run().
+// Thread safety: Run() only from the thread that made the team's work (one at a time). Tasks must not call
+// Run().
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -25,12 +25,12 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // Queues a task; tasks begin in the order of their submission. False, without waiting, if the queue is full or
-  // the pool has been stopped: the task is then dropped. A task must not throw.
+  // Queues a task; tasks begin in the order of their submission. False, without waiting, if the queue is full
+  // or the pool has been stopped: the task is then dropped. A task must not throw.
   bool Submit(std::function<void()> task);
 
-  // Takes no more tasks, runs those that were taken, and joins the threads. Idempotent; from one thread, and not
-  // from a task.
+  // Takes no more tasks, runs those that were taken, and joins the threads. Idempotent; from one thread, and
+  // not from a task.
   void Stop();
 
   int num_threads() const { return num_threads_; }

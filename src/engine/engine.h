@@ -18,12 +18,13 @@ namespace penstock {
 
 // A cumulative histogram, as Prometheus has it.
 struct Histogram {
-  std::vector<double> bounds;      // upper bounds, ascending, without +Inf
-  std::vector<uint64_t> counts;    // [bounds.size() + 1], not cumulative; the last is above all bounds
+  std::vector<double> bounds;    // upper bounds, ascending, without +Inf
+  std::vector<uint64_t> counts;  // [bounds.size() + 1], not cumulative; the last is above all bounds
   double sum = 0;
   uint64_t count = 0;
 
-  explicit Histogram(std::vector<double> bounds = {}) : bounds(std::move(bounds)), counts(this->bounds.size() + 1) {}
+  explicit Histogram(std::vector<double> bounds = {})
+      : bounds(std::move(bounds)), counts(this->bounds.size() + 1) {}
   void Observe(double value) {
     size_t i = 0;
     while (i < bounds.size() && value > bounds[i]) ++i;
@@ -33,33 +34,33 @@ struct Histogram {
   }
 };
 
-// Everything that /metrics, /load and the log line print; a consistent copy of the engine thread's own counters.
-// Histograms are in seconds or tokens, with vLLM's names and buckets (engine/engine_stats.cc).
+// Everything that /metrics, /load and the log line print; a consistent copy of the engine thread's own
+// counters. Histograms are in seconds or tokens, with vLLM's names and buckets (engine/engine_stats.cc).
 struct EngineStats {
   // gauges
   int32_t num_running = 0;
   int32_t num_waiting = 0;
-  int32_t num_deferred = 0;            // of these: wait for a running request to compute the prompt they share
-  double kv_cache_usage = 0;           // share of blocks that hold live sequences, 0..1
+  int32_t num_deferred = 0;   // of these: wait for a running request to compute the prompt they share
+  double kv_cache_usage = 0;  // share of blocks that hold live sequences, 0..1
   int32_t num_blocks = 0;
   int32_t block_size = 0;
-  int64_t waiting_prompt_tokens = 0;   // prompt tokens not yet computed, of waiting and running requests
+  int64_t waiting_prompt_tokens = 0;  // prompt tokens not yet computed, of waiting and running requests
   int32_t steps_in_flight = 0;
-  int64_t last_progress_us = 0;        // when a step last came back, or work last appeared on an idle engine
-  double prefill_us_per_token = 0;     // of late, with the pipeline busy; 0: not known. Times
-                                       // waiting_prompt_tokens: how long a new request may have to wait
+  int64_t last_progress_us = 0;     // when a step last came back, or work last appeared on an idle engine
+  double prefill_us_per_token = 0;  // of late, with the pipeline busy; 0: not known. Times
+                                    // waiting_prompt_tokens: how long a new request may have to wait
   // counters
-  uint64_t prompt_tokens = 0;          // prompt tokens of requests whose prefill ended, cached ones included
+  uint64_t prompt_tokens = 0;  // prompt tokens of requests whose prefill ended, cached ones included
   uint64_t prompt_tokens_cached = 0;
   uint64_t generation_tokens = 0;
-  uint64_t computed_prompt_tokens = 0; // prompt tokens whose steps have come back, recomputed ones included
-  uint64_t prefix_cache_queries = 0;   // tokens looked up
-  uint64_t prefix_cache_hits = 0;      // tokens found
+  uint64_t computed_prompt_tokens = 0;  // prompt tokens whose steps have come back, recomputed ones included
+  uint64_t prefix_cache_queries = 0;    // tokens looked up
+  uint64_t prefix_cache_hits = 0;       // tokens found
   uint64_t preemptions = 0;
   uint64_t steps = 0;
-  std::map<std::string, uint64_t> finished;             // by "stop", "length", "abort", "error"
-  std::map<std::string, uint64_t> admission_rejections; // by reason
-  std::vector<double> stage_busy_seconds;               // [num_stages]
+  std::map<std::string, uint64_t> finished;              // by "stop", "length", "abort", "error"
+  std::map<std::string, uint64_t> admission_rejections;  // by reason
+  std::vector<double> stage_busy_seconds;                // [num_stages]
   // histograms, by vLLM's name without the prefix ("time_to_first_token_seconds")
   std::map<std::string, Histogram> histograms;
 };
@@ -80,17 +81,18 @@ class Engine {
   virtual const EngineLimits& limits() const = 0;
 
   // Takes the request, or says why not: kInvalidArgument for what can never run (prompt too long …),
-  // kResourceExhausted where queue limits are reached, kUnavailable while draining or when the engine has failed.
-  // The sink is called only if the status is OK.
+  // kResourceExhausted where queue limits are reached, kUnavailable while draining or when the engine has
+  // failed. The sink is called only if the status is OK.
   virtual Status Submit(Request request, OutputSink sink) = 0;
 
-  // Ends the request at the next chunk boundary of every stage; its sink gets kAbort. Unknown ids are ignored.
+  // Ends the request at the next chunk boundary of every stage; its sink gets kAbort. Unknown ids are
+  // ignored.
   virtual void Abort(const std::string& request_id) = 0;
 
   virtual EngineStats Stats() const = 0;
 
-  // OK while the engine can make progress; kUnavailable with the reason when it is draining, dead, or has made none
-  // for too long while steps are in flight.
+  // OK while the engine can make progress; kUnavailable with the reason when it is draining, dead, or has
+  // made none for too long while steps are in flight.
   virtual Status Health() const = 0;
 
   // Drops all cached prefix blocks that no live sequence uses.
@@ -101,8 +103,8 @@ class Engine {
   virtual void StartTrace() {}
   virtual std::string StopTrace() { return "{}"; }
 
-  // Refuses new requests, and returns when the live ones have ended or `timeout_us` have passed; then aborts the
-  // rest.
+  // Refuses new requests, and returns when the live ones have ended or `timeout_us` have passed; then aborts
+  // the rest.
   virtual void Drain(int64_t timeout_us) = 0;
 };
 

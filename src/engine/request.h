@@ -1,5 +1,5 @@
-// Request and what comes back for it: the one validated form into which every endpoint lowers its JSON, and the
-// stream of outputs that every endpoint's answer is made from.
+// Request and what comes back for it: the one validated form into which every endpoint lowers its JSON, and
+// the stream of outputs that every endpoint's answer is made from.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -45,25 +45,26 @@ struct RequestTimes {
 
 // One increment. The sink gets one or more, and exactly one (the last) with finish_reason != kNone.
 struct RequestOutput {
-  std::string text;                     // new text: whole characters
-  std::vector<TokenId> token_ids;       // new tokens
+  std::string text;                        // new text: whole characters
+  std::vector<TokenId> token_ids;          // new tokens
   std::vector<PositionLogprobs> logprobs;  // beside token_ids, where asked for
   // Once, with the first output, where asked for: entry i is of prompt token i + 1 (the first has none).
   std::vector<PositionLogprobs> prompt_logprobs;
 
   FinishReason finish_reason = FinishReason::kNone;
-  std::variant<std::monostate, std::string, TokenId> stop_reason;  // the stop string or token, where it was one
+  std::variant<std::monostate, std::string, TokenId>
+      stop_reason;  // the stop string or token, where it was one
   Status error;
 
   int32_t num_prompt_tokens = 0;
-  int32_t num_cached_tokens = 0;   // of the prompt, found in the prefix cache
-  int32_t num_output_tokens = 0;   // so far
+  int32_t num_cached_tokens = 0;  // of the prompt, found in the prefix cache
+  int32_t num_output_tokens = 0;  // so far
   int32_t num_preemptions = 0;
   RequestTimes times;
 };
 
-// Called on the engine's thread, in order; must not block and must not call the engine. After the output with a
-// finish reason it is called no more.
+// Called on the engine's thread, in order; must not block and must not call the engine. After the output with
+// a finish reason it is called no more.
 using OutputSink = std::function<void(RequestOutput output)>;
 
 }  // namespace penstock

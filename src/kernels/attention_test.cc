@@ -11,7 +11,7 @@
 #include "kernels/attention_emulated_test.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/kernels.h"
-#include "kernels/kernels_test_util.h"
+#include "kernels/testing/kernels_test_util.h"
 
 namespace penstock {
 namespace {

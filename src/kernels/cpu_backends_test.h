@@ -1,5 +1,5 @@
-// The CPU kernels that the tests of dense operations and experts run on: those of this machine, and AVX-512 in
-// emulation (SIMDe), so that every machine tests it.
+// The CPU kernels that the tests of dense operations and experts run on: those of this machine, and AVX-512
+// in emulation (SIMDe), so that every machine tests it.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -37,7 +37,8 @@ inline std::vector<CpuBackend> TestedBackends() {
   }
   if (backends[0].name == "generic") return backends;
   if (EmulatedAvx512CpuOps()) backends.push_back({"emulated_avx512", EmulatedAvx512CpuOps(), true});
-  if (EmulatedAvx512Bf16CpuOps()) backends.push_back({"emulated_avx512_bf16", EmulatedAvx512Bf16CpuOps(), true});
+  if (EmulatedAvx512Bf16CpuOps())
+    backends.push_back({"emulated_avx512_bf16", EmulatedAvx512Bf16CpuOps(), true});
   return backends;
 }
 

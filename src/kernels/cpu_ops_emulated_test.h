@@ -1,5 +1,6 @@
-// AVX-512 products and row operations in emulation (SIMDe), so that every machine tests them. Null where SIMDe is
-// not installed. The emulation itself is compiled for AVX2, for speed: call it only where there is AVX2.
+// AVX-512 products and row operations in emulation (SIMDe), so that every machine tests them. Null where
+// SIMDe is not installed. The emulation itself is compiled for AVX2, for speed: call it only where there is
+// AVX2.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -12,13 +12,13 @@
 #include "base/thread_team.h"
 #include "kernels/cpu_backends_test.h"
 #include "kernels/kernels.h"
-#include "kernels/kernels_test_util.h"
+#include "kernels/testing/kernels_test_util.h"
 
 namespace penstock {
 namespace {
 
-// Largest difference over the root mean square of the result: fp32 sums in another order; half a unit in the last
-// place of a bf16 number of several times the mean square.
+// Largest difference over the root mean square of the result: fp32 sums in another order; half a unit in the
+// last place of a bf16 number of several times the mean square.
 double Tolerance(DType out) { return out == DType::kF32 ? 3e-5 : 2e-2; }
 
 class DenseTest : public testing::TestWithParam<std::tuple<CpuBackend, DType>> {
@@ -99,10 +99,12 @@ TEST_P(DenseTest, LinearTakesOtherWeightTypesThanTheActivations) {
 TEST_P(DenseTest, LinearAddsBiasAndAccumulatesInStridedViews) {
   constexpr int64_t kRows = 11, kN = 83, kK = 65;
   for (const DType out : {DType::kF32, dtype()}) {
-    const TestMat wide = TestMat::Random(dtype(), kRows, kK + 7, 1), w = TestMat::Random(DType::kBF16, kN, kK, 2);
+    const TestMat wide = TestMat::Random(dtype(), kRows, kK + 7, 1),
+                  w = TestMat::Random(DType::kBF16, kN, kK, 2);
     const TestMat bias = TestMat::Random(DType::kF32, 1, kN, 3, 10.0f);
     const float* bias_data = static_cast<const float*>(ConstMat(bias).data);
-    TestMat got = TestMat::Random(out, kRows, kN + 5, 4, 10.0f), want = TestMat::Random(out, kRows, kN + 5, 4, 10.0f);
+    TestMat got = TestMat::Random(out, kRows, kN + 5, 4, 10.0f),
+            want = TestMat::Random(out, kRows, kN + 5, 4, 10.0f);
     const TestMat before = TestMat::Random(out, kRows, kN + 5, 4, 10.0f);
     const ConstMat part = w, x = ConstMat(wide).Cols(3, kK);
     const auto packed = kernels_->Pack(std::span(&part, 1), dtype());
@@ -123,7 +125,8 @@ TEST_P(DenseTest, LinearAddsBiasAndAccumulatesInStridedViews) {
 
 TEST_P(DenseTest, PackStacksPartsOfDifferentTypes) {
   constexpr int64_t kK = 70;
-  const TestMat top = TestMat::Random(DType::kF32, 5, kK, 1), bottom = TestMat::Random(DType::kBF16, 90, kK, 2);
+  const TestMat top = TestMat::Random(DType::kF32, 5, kK, 1),
+                bottom = TestMat::Random(DType::kBF16, 90, kK, 2);
   std::vector<uint16_t> halves(3 * kK);
   for (size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<uint16_t>(0x3000 + 37 * i % 0x0fff);
   const ConstMat parts[] = {top, ConstMat(halves.data(), DType::kF16, 3, kK), bottom};
@@ -163,7 +166,8 @@ TEST_P(DenseTest, EmbedConverts) {
 TEST_P(DenseTest, RmsNormInPlaceAndAcrossHeads) {
   for (const int64_t cols : {8, 64, 100, 1027}) {
     const TestMat x = TestMat::Random(dtype(), 300, cols, 1, 3.0f);
-    TestMat weight = TestMat::Random(DType::kF32, 1, cols, 2), got(dtype(), 300, cols), want(dtype(), 300, cols);
+    TestMat weight = TestMat::Random(DType::kF32, 1, cols, 2), got(dtype(), 300, cols),
+            want(dtype(), 300, cols);
     const auto* weight_data = static_cast<const float*>(weight.mat().data);
     std::memcpy(got.mat().data, ConstMat(x).data, x.size() * DTypeBytes(dtype()));
     kernels_->RmsNorm(got.mat(), weight_data, 1e-6f, got.mat());
@@ -174,7 +178,8 @@ TEST_P(DenseTest, RmsNormInPlaceAndAcrossHeads) {
 
 TEST_P(DenseTest, AddRmsNormRoundsTheSumFirst) {
   const TestMat x = TestMat::Random(dtype(), 33, 200, 1), weight = TestMat::Random(DType::kF32, 1, 200, 2);
-  TestMat residual = TestMat::Random(dtype(), 33, 200, 3, 8.0f), want_sum = TestMat::Random(dtype(), 33, 200, 3, 8.0f);
+  TestMat residual = TestMat::Random(dtype(), 33, 200, 3, 8.0f),
+          want_sum = TestMat::Random(dtype(), 33, 200, 3, 8.0f);
   TestMat got(dtype(), 33, 200), want(dtype(), 33, 200);
   const auto* weight_data = static_cast<const float*>(ConstMat(weight).data);
   kernels_->AddRmsNorm(residual.mat(), x, weight_data, 1e-5f, got.mat());
@@ -243,7 +248,8 @@ TEST(ChooseTileShape, CoversTheProductInEqualWork) {
           if (cols * rows < 64 * 1024 * threads || panels < 4 * threads) continue;
           const int64_t tiles = CeilDiv(rows, shape.rows) * CeilDiv(panels, shape.panels);
           const int64_t busiest = CeilDiv<int64_t>(tiles, threads) * shape.rows * shape.panels;
-          ASSERT_LE(static_cast<double>(busiest * threads), 1.3 * static_cast<double>(RoundUp(rows, shape.rows) * panels))
+          ASSERT_LE(static_cast<double>(busiest * threads),
+                    1.3 * static_cast<double>(RoundUp(rows, shape.rows) * panels))
               << rows << " rows, " << cols << " columns, " << threads << " threads";
         }
       }

@@ -1,14 +1,16 @@
 // Kernels: every operation on tensors that a model is made of, as one table of a rank's device.
 //
 //   ref/   the obvious fp32 loops: the definition of each operation, never optimised
-//   cpu/   AVX2, AVX-512, AVX-512 BF16 (and oneDNN where it is at the peak), chosen at run time
+//   cpu/   AVX2, AVX-512, AVX-512 BF16, chosen at run time
 //
-// A model calls these and never asks which device it runs on. Kernels know no model and no request. All matrices
-// are row-major views (tensor/mat.h) with one row per token. Activations are bf16 or fp32 (one of them throughout a
-// model, "the activation type" below); accumulation, norms, rotary embedding, softmax and routing are in fp32.
+// A model calls these and never asks which device it runs on. Kernels know no model and no request. All
+// matrices are row-major views (tensor/mat.h) with one row per token. Activations are bf16 or fp32 (one of
+// them throughout a model, "the activation type" below); accumulation, norms, rotary embedding, softmax and
+// routing are in fp32.
 //
-// A Kernels object belongs to one rank: its methods are called from that rank's thread only, and use the rank's
-// ThreadTeam and the object's own scratch memory. Shapes are the caller's duty: a mismatch is a CHECK failure.
+// A Kernels object belongs to one rank: its methods are called from that rank's thread only, and use the
+// rank's ThreadTeam and the object's own scratch memory. Shapes are the caller's duty: a mismatch is a CHECK
+// failure.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -35,8 +37,8 @@ class PackedMat {
   virtual size_t bytes() const = 0;  // memory held
 };
 
-// The tokens of one sequence in a batch: rows [row, row + len) of the batch are its positions [pos, pos + len).
-// block_ids[i] is the block of positions [i * block_size, (i + 1) * block_size).
+// The tokens of one sequence in a batch: rows [row, row + len) of the batch are its positions [pos, pos +
+// len). block_ids[i] is the block of positions [i * block_size, (i + 1) * block_size).
 struct SeqSpan {
   int32_t row = 0;
   int32_t len = 0;
@@ -44,8 +46,8 @@ struct SeqSpan {
   const int32_t* block_ids = nullptr;  // [ceil((pos + len) / block_size)]
 };
 
-// The keys and values of one layer: num_blocks blocks of block_bytes each, from `data`. What is inside a block is
-// the backend's business (see cpu/kv_layout.h).
+// The keys and values of one layer: num_blocks blocks of block_bytes each, from `data`. What is inside a
+// block is the backend's business (see cpu/kv_layout.h).
 struct KvLayerView {
   std::byte* data = nullptr;
   size_t block_bytes = 0;
@@ -81,7 +83,8 @@ class PackedKvB {
 
 enum class MlaForm {
   kAuto,      // whichever costs less arithmetic for the span
-  kExpanded,  // keys and values made from the latents, in bounded segments, for all queries of the span: prefill
+  kExpanded,  // keys and values made from the latents, in bounded segments, for all queries of the span:
+              // prefill
   kAbsorbed,  // kv_b absorbed into q and the output; attention over the latents themselves: decode
 };
 
@@ -91,20 +94,22 @@ struct RouterShape {
   Score score = Score::kSoftmax;
   int32_t num_experts = 0;
   int32_t top_k = 0;
-  bool normalize = true;         // divide the chosen weights by their sum (+1e-20 for sigmoid, as DeepSeek does)
-  float scaling = 1.0f;          // routed_scaling_factor
-  int32_t num_groups = 1;        // group-limited choice: score of a group = sum of its two best (biased) scores
+  bool normalize = true;   // divide the chosen weights by their sum (+1e-20 for sigmoid, as DeepSeek does)
+  float scaling = 1.0f;    // routed_scaling_factor
+  int32_t num_groups = 1;  // group-limited choice: score of a group = sum of its two best (biased) scores
   int32_t top_k_groups = 1;
-  const float* bias = nullptr;   // [num_experts] e_score_correction_bias: moves the choice, not the weight
+  const float* bias = nullptr;  // [num_experts] e_score_correction_bias: moves the choice, not the weight
 };
 
-// The experts of one layer: gate_up[e] is [2 * inter, hidden] (gate rows, then up rows), down[e] [hidden, inter].
+// The experts of one layer: gate_up[e] is [2 * inter, hidden] (gate rows, then up rows), down[e] [hidden,
+// inter].
 struct ExpertWeights {
   std::vector<std::unique_ptr<PackedMat>> gate_up;
   std::vector<std::unique_ptr<PackedMat>> down;
 };
 
-// cos and sin of the angles for every position: cos[pos * (dim / 2) + i]. `dim` numbers of a head are rotated.
+// cos and sin of the angles for every position: cos[pos * (dim / 2) + i]. `dim` numbers of a head are
+// rotated.
 struct RopeTable {
   int32_t dim = 0;
   int32_t max_positions = 0;
@@ -124,20 +129,24 @@ class Kernels {
   // "ref", "avx2", "avx512", "avx512_bf16", …
   virtual std::string_view name() const = 0;
 
-  // --- weights -------------------------------------------------------------------------------------------------
+  // --- weights
+  // -------------------------------------------------------------------------------------------------
 
-  // Packs the rows of `parts`, one below the other, as one matrix [sum of rows, k]. Each part is f32, f16 or bf16,
-  // [n_i, k]; it is read once and may be unmapped afterwards. `compute` is the type held: bf16 or f32.
+  // Packs the rows of `parts`, one below the other, as one matrix [sum of rows, k]. Each part is f32, f16 or
+  // bf16, [n_i, k]; it is read once and may be unmapped afterwards. `compute` is the type held: bf16 or f32.
   virtual std::unique_ptr<PackedMat> Pack(std::span<const ConstMat> parts, DType compute) = 0;
 
-  // kv_b: [num_heads * (nope_dim + v_dim), kv_lora_rank], head by head: nope_dim key rows, then v_dim value rows.
+  // kv_b: [num_heads * (nope_dim + v_dim), kv_lora_rank], head by head: nope_dim key rows, then v_dim value
+  // rows.
   virtual std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) = 0;
 
-  // --- dense operations ----------------------------------------------------------------------------------------
+  // --- dense operations
+  // ----------------------------------------------------------------------------------------
 
-  // y[m, n] = x[m, k] · wᵀ (+ bias[n] where not null) (+ y where accumulate). x in the activation type; y in the
-  // activation type or f32.
-  virtual void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias = nullptr, bool accumulate = false) = 0;
+  // y[m, n] = x[m, k] · wᵀ (+ bias[n] where not null) (+ y where accumulate). x in the activation type; y in
+  // the activation type or f32.
+  virtual void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias = nullptr,
+                      bool accumulate = false) = 0;
 
   // y[i] = table[ids[i]]. table: [vocab, hidden] f32, f16 or bf16; y in the activation type.
   virtual void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) = 0;
@@ -146,8 +155,8 @@ class Kernels {
   // Rows may be heads: a view of [tokens * heads, head_dim].
   virtual void RmsNorm(ConstMat x, const float* weight, float eps, Mat y) = 0;
 
-  // RmsNorm of each head, in place. x: [tokens, columns]; head h is the head_dim columns from h * head_dim on, in
-  // the first num_heads * head_dim columns. weight: [head_dim].
+  // RmsNorm of each head, in place. x: [tokens, columns]; head h is the head_dim columns from h * head_dim
+  // on, in the first num_heads * head_dim columns. weight: [head_dim].
   virtual void HeadRmsNorm(Mat x, int32_t num_heads, int32_t head_dim, const float* weight, float eps) {
     for (int32_t h = 0; h < num_heads; ++h) {
       const Mat head = x.Cols(int64_t{h} * head_dim, head_dim);
@@ -155,53 +164,58 @@ class Kernels {
     }
   }
 
-  // residual += x; y = RmsNorm(residual). All in the activation type (the sum is rounded before it is normed).
+  // residual += x; y = RmsNorm(residual). All in the activation type (the sum is rounded before it is
+  // normed).
   virtual void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y) = 0;
 
   // y += x.
   virtual void Add(ConstMat x, Mat y) = 0;
 
-  // Rotates the first table.dim numbers of each head, in place. x: [tokens, num_heads * head_stride], head h begins
-  // at column h * head_stride; positions[t] is the position of row t.
+  // Rotates the first table.dim numbers of each head, in place. x: [tokens, num_heads * head_stride], head h
+  // begins at column h * head_stride; positions[t] is the position of row t.
   virtual void Rope(Mat x, int32_t num_heads, int32_t head_stride, std::span<const int32_t> positions,
                     const RopeTable& table, RopeStyle style) = 0;
 
   // y[t, i] = silu(gate_up[t, i]) * gate_up[t, inter + i], i in [0, inter). gate_up: [tokens, 2 * inter].
   virtual void SiluMul(ConstMat gate_up, Mat y) = 0;
 
-  // --- attention over paged keys and values ----------------------------------------------------------------------
+  // --- attention over paged keys and values
+  // ----------------------------------------------------------------------
 
   // Bytes of one block of one layer.
   virtual size_t GqaBlockBytes(const GqaShape& shape, int32_t block_size, DType dtype) const = 0;
   virtual size_t MlaBlockBytes(const MlaShape& shape, int32_t block_size, DType dtype) const = 0;
 
-  // Writes the keys and values of the spans' tokens into their blocks. k, v: [tokens, num_kv_heads * head_dim].
+  // Writes the keys and values of the spans' tokens into their blocks. k, v: [tokens, num_kv_heads *
+  // head_dim].
   virtual void GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
                         const KvLayerView& cache) = 0;
 
-  // Causal attention of each span's queries over positions [0, pos + i] of its sequence, whose keys and values,
-  // those of this step included, are in the cache. q, out: [tokens, num_heads * head_dim]. Memory does not grow
-  // with span length × context.
+  // Causal attention of each span's queries over positions [0, pos + i] of its sequence, whose keys and
+  // values, those of this step included, are in the cache. q, out: [tokens, num_heads * head_dim]. Memory
+  // does not grow with span length × context.
   virtual void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape,
                             const KvLayerView& cache, Mat out) = 0;
 
   // Writes latents [tokens, kv_lora_rank] (normed) and rotated keys [tokens, rope_dim].
-  virtual void MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
-                        const KvLayerView& cache) = 0;
+  virtual void MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans,
+                        const MlaShape& shape, const KvLayerView& cache) = 0;
 
-  // As GqaAttention. q: [tokens, num_heads * (nope_dim + rope_dim)], nope first; out: [tokens, num_heads * v_dim].
+  // As GqaAttention. q: [tokens, num_heads * (nope_dim + rope_dim)], nope first; out: [tokens, num_heads *
+  // v_dim].
   virtual void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape,
                             const KvLayerView& cache, const PackedKvB& kv_b, Mat out,
                             MlaForm form = MlaForm::kAuto) = 0;
 
-  // --- mixture of experts ----------------------------------------------------------------------------------------
+  // --- mixture of experts
+  // ----------------------------------------------------------------------------------------
 
-  // Chooses experts. logits: f32 [tokens, num_experts]; ids, weights: [tokens * top_k], in falling order of the
-  // (biased) score.
+  // Chooses experts. logits: f32 [tokens, num_experts]; ids, weights: [tokens * top_k], in falling order of
+  // the (biased) score.
   virtual void RouteTopK(ConstMat logits, const RouterShape& shape, int32_t* ids, float* weights) = 0;
 
-  // y[t] += sum over j of weights[t, j] * down[e](silu(gate) * up)(x[t]), e = ids[t, j]. Tokens are sorted by expert
-  // and each expert does one product over its own. x, y: [tokens, hidden].
+  // y[t] += sum over j of weights[t, j] * down[e](silu(gate) * up)(x[t]), e = ids[t, j]. Tokens are sorted by
+  // expert and each expert does one product over its own. x, y: [tokens, hidden].
   virtual void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
                       const ExpertWeights& experts, Mat y) = 0;
 

@@ -12,7 +12,7 @@
 #include "base/thread_team.h"
 #include "kernels/cpu_backends_test.h"
 #include "kernels/kernels.h"
-#include "kernels/kernels_test_util.h"
+#include "kernels/testing/kernels_test_util.h"
 
 namespace penstock {
 namespace {
@@ -69,7 +69,8 @@ INSTANTIATE_TEST_SUITE_P(Cpu, MoeTest,
                          testing::Combine(testing::ValuesIn(TestedBackends()),
                                           testing::Values(DType::kF32, DType::kBF16)),
                          [](const auto& info) {
-                           return std::get<0>(info.param).name + "_" + std::string(DTypeName(std::get<1>(info.param)));
+                           return std::get<0>(info.param).name + "_" +
+                                  std::string(DTypeName(std::get<1>(info.param)));
                          });
 
 TEST_P(MoeTest, MatchesReference) {
@@ -77,7 +78,8 @@ TEST_P(MoeTest, MatchesReference) {
     const MoeCase moe(dtype(), tokens, 72, 40, 6, 3);
     TestMat got = TestMat::Random(dtype(), tokens, 72, 3), want = TestMat::Random(dtype(), tokens, 72, 3);
     kernels_->MoeMlp(moe.x, moe.ids.data(), moe.weights.data(), 3, moe.Pack(*kernels_, dtype()), got.mat());
-    reference_->MoeMlp(moe.x, moe.ids.data(), moe.weights.data(), 3, moe.Pack(*reference_, dtype()), want.mat());
+    reference_->MoeMlp(moe.x, moe.ids.data(), moe.weights.data(), 3, moe.Pack(*reference_, dtype()),
+                       want.mat());
     EXPECT_LT(MaxRelativeError(got, want), dtype() == DType::kF32 ? 3e-5 : 3e-2) << tokens;
   }
 }
@@ -107,7 +109,6 @@ TEST_P(MoeTest, ATokenDoesNotDependOnTheOthersNorOnThreadsNorOnPieces) {
   }
 }
 
-
 TEST(RouteTopK, ChoosesAsTheReferenceAlsoInTies) {
   std::mt19937 generator(1);
   std::normal_distribution<float> normal(0.0f, 2.0f);
@@ -115,10 +116,18 @@ TEST(RouteTopK, ChoosesAsTheReferenceAlsoInTies) {
   for (float& value : bias) value = normal(generator) / 8;
   const RouterShape softmax{.num_experts = 64, .top_k = 8};
   const RouterShape raw{.num_experts = 64, .top_k = 5, .normalize = false, .scaling = 1.5f};
-  const RouterShape deepseek{.score = RouterShape::Score::kSigmoid, .num_experts = 64, .top_k = 8, .scaling = 2.5f,
-                             .num_groups = 8, .top_k_groups = 4, .bias = bias.data()};
-  const RouterShape single_members{.score = RouterShape::Score::kSigmoid, .num_experts = 64, .top_k = 2,
-                                   .num_groups = 64, .top_k_groups = 3};
+  const RouterShape deepseek{.score = RouterShape::Score::kSigmoid,
+                             .num_experts = 64,
+                             .top_k = 8,
+                             .scaling = 2.5f,
+                             .num_groups = 8,
+                             .top_k_groups = 4,
+                             .bias = bias.data()};
+  const RouterShape single_members{.score = RouterShape::Score::kSigmoid,
+                                   .num_experts = 64,
+                                   .top_k = 2,
+                                   .num_groups = 64,
+                                   .top_k_groups = 3};
   const RouterShape all{.num_experts = 64, .top_k = 64};
   ThreadTeam team(3);
   const auto kernels = MakeCpuKernels(team);

@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "kernels/kernels.h"
-#include "kernels/kernels_test_util.h"
 #include "kernels/ref/ref_kernels.h"
+#include "kernels/testing/kernels_test_util.h"
 
 namespace penstock {
 namespace {

@@ -1,6 +1,8 @@
-// Model: the layers [first_layer, last_layer) of one rank, with their weights and their share of the KV cache.
+// Model: the layers [first_layer, last_layer) of one rank, with their weights and their share of the KV
+// cache.
 //
-// Loading, per-stage ranges and memory estimates all read the tensor table that the architecture's file declares.
+// Loading, per-stage ranges and memory estimates all read the tensor table that the architecture's file
+// declares.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -34,18 +36,18 @@ struct ModelBatch {
 };
 
 struct ModelOptions {
-  DType dtype = DType::kBF16;         // of weights, activations and KV: bf16 or f32
+  DType dtype = DType::kBF16;  // of weights, activations and KV: bf16 or f32
   int32_t block_size = 64;
   int32_t max_batched_tokens = 2048;  // rows of the largest step
   int32_t max_model_len = 4096;
-  int32_t max_logit_rows = 1;         // rows of the largest Logits() call
+  int32_t max_logit_rows = 1;  // rows of the largest Logits() call
 };
 
 // Bytes that one rank will take, computed before any is taken.
 struct ModelMemory {
   size_t weight_bytes = 0;
-  size_t kv_block_bytes = 0;      // one block of every layer of the rank
-  size_t activation_bytes = 0;    // bound at (max_batched_tokens, max_model_len), kernel scratch included
+  size_t kv_block_bytes = 0;    // one block of every layer of the rank
+  size_t activation_bytes = 0;  // bound at (max_batched_tokens, max_model_len), kernel scratch included
 };
 
 // Called while loading with the bytes read so far and in all, from the loading thread.
@@ -62,8 +64,9 @@ class Model {
   // Takes the memory of `num_blocks` KV blocks (touched when first written). Once, before Forward().
   virtual void AllocateKv(int32_t num_blocks) = 0;
 
-  // Runs the layers. hidden: [num_tokens, hidden_dim] in the activation type; written from token_ids on the rank
-  // that has the embedding, else read as the previous stage's output; holds this rank's output afterwards.
+  // Runs the layers. hidden: [num_tokens, hidden_dim] in the activation type; written from token_ids on the
+  // rank that has the embedding, else read as the previous stage's output; holds this rank's output
+  // afterwards.
   virtual void Forward(const ModelBatch& batch, Mat hidden) = 0;
 
   // Final norm and head of selected rows. rows: [m, hidden_dim]; logits: f32 [m, vocab_size].
@@ -72,13 +75,13 @@ class Model {
 };
 
 // What a rank of this model will need.
-Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRange& range, const ModelOptions& options,
-                                        const Kernels& kernels);
+Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRange& range,
+                                        const ModelOptions& options, const Kernels& kernels);
 
-// Loads the tensors of `range` from the safetensors of `model_dir`. `kernels` outlives the model. Errors name the
-// tensor, what was found and what was expected.
+// Loads the tensors of `range` from the safetensors of `model_dir`. `kernels` outlives the model. Errors name
+// the tensor, what was found and what was expected.
 Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,
-                                         const LayerRange& range, const ModelOptions& options, Kernels& kernels,
-                                         const LoadProgress& progress = {});
+                                         const LayerRange& range, const ModelOptions& options,
+                                         Kernels& kernels, const LoadProgress& progress = {});
 
 }  // namespace penstock

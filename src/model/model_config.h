@@ -33,7 +33,8 @@ struct RopeConfig {
 };
 
 struct ModelConfig {
-  std::string architecture;   // "LlamaForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "DeepseekV3ForCausalLM"
+  std::string
+      architecture;  // "LlamaForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "DeepseekV3ForCausalLM"
   DType stored_dtype = DType::kBF16;  // torch_dtype / dtype
   int32_t vocab_size = 0;
   int32_t hidden_dim = 0;
@@ -53,10 +54,10 @@ struct ModelConfig {
   int32_t num_experts_per_token = 0;
   int32_t moe_intermediate_dim = 0;
   int32_t num_shared_experts = 0;
-  int32_t first_dense_layers = 0;       // DeepSeek: first_k_dense_replace
-  int32_t decoder_sparse_step = 1;      // Qwen3-MoE
-  std::vector<int32_t> mlp_only_layers; // Qwen3-MoE
-  RouterShape router;                   // bias stays null: it is a tensor
+  int32_t first_dense_layers = 0;        // DeepSeek: first_k_dense_replace
+  int32_t decoder_sparse_step = 1;       // Qwen3-MoE
+  std::vector<int32_t> mlp_only_layers;  // Qwen3-MoE
+  RouterShape router;                    // bias stays null: it is a tensor
 
   // latent attention (DeepSeek); kv_lora_rank == 0: grouped-query attention
   int32_t q_lora_rank = 0;  // 0: q is projected directly
@@ -75,8 +76,8 @@ struct ModelConfig {
   int32_t bos_token_id = -1;
 };
 
-// Reads DIR/config.json (and generation_config.json for the end-of-sequence ids). kUnimplemented naming the field
-// and its value for what is not supported; kInvalidArgument for what makes no sense.
+// Reads DIR/config.json (and generation_config.json for the end-of-sequence ids). kUnimplemented naming the
+// field and its value for what is not supported; kInvalidArgument for what makes no sense.
 Result<ModelConfig> ReadModelConfig(const std::string& model_dir);
 
 }  // namespace penstock

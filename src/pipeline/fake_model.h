@@ -1,8 +1,9 @@
 // FakeModel: a model for tests, whose every hidden state and logit can be predicted.
 //
-// It keeps the token ids of each block, as a real one keeps keys and values, and a row's hidden state is a hash of the
-// tokens that the block table leads to: [0, pos]. A later stage checks what it is handed against its own blocks. So a
-// wrong block, position, row or order changes the sampled token, or is reported in errors().
+// It keeps the token ids of each block, as a real one keeps keys and values, and a row's hidden state is a
+// hash of the tokens that the block table leads to: [0, pos]. A later stage checks what it is handed against
+// its own blocks. So a wrong block, position, row or order changes the sampled token, or is reported in
+// errors().
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -28,7 +29,9 @@ class FakeModel : public Model {
   }
 
   // The token that follows `history`.
-  static TokenId NextToken(std::span<const TokenId> history) { return static_cast<TokenId>(Hash(history) % kVocabSize); }
+  static TokenId NextToken(std::span<const TokenId> history) {
+    return static_cast<TokenId>(Hash(history) % kVocabSize);
+  }
 
   const ModelConfig& config() const override { return config_; }
   const LayerRange& range() const override { return range_; }
@@ -42,7 +45,8 @@ class FakeModel : public Model {
         const int32_t pos = span.pos + i;
         blocks_[span.block_ids[pos / block_size_]][pos % block_size_] = batch.token_ids[span.row + i];
         std::vector<TokenId> history;
-        for (int32_t p = 0; p <= pos; ++p) history.push_back(blocks_[span.block_ids[p / block_size_]][p % block_size_]);
+        for (int32_t p = 0; p <= pos; ++p)
+          history.push_back(blocks_[span.block_ids[p / block_size_]][p % block_size_]);
         const float expected = static_cast<float>(Hash(history));
         float* row = hidden.Row<float>(span.row + i);
         if (!range_.has_embedding && row[0] != expected) errors.push_back("position " + std::to_string(pos));

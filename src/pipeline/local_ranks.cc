@@ -36,7 +36,8 @@ class ProgressSum {
 
 }  // namespace
 
-std::vector<std::vector<int>> AssignCores(std::span<const int> cores, int32_t num_ranks, int32_t threads_per_rank) {
+std::vector<std::vector<int>> AssignCores(std::span<const int> cores, int32_t num_ranks,
+                                          int32_t threads_per_rank) {
   CHECK(!cores.empty() && num_ranks >= 1);
   std::vector<std::vector<int>> assigned(num_ranks);
   const int32_t num_cores = static_cast<int32_t>(cores.size());
@@ -68,11 +69,13 @@ RankFactory MakeLocalRankFactory(LocalRanksOptions options) {
       LogWarning("stage {}: cannot be pinned to core {}", stage_idx, cores[0]);
     }
     RankRuntime rank;
-    rank.team = std::make_unique<ThreadTeam>(static_cast<int>(cores.size()), cores, "stage." + std::to_string(stage_idx));
+    rank.team = std::make_unique<ThreadTeam>(static_cast<int>(cores.size()), cores,
+                                             "stage." + std::to_string(stage_idx));
     ASSIGN_OR_RETURN(rank.kernels, MakeKernelsByName(shared->kernel_isa, *rank.team));
-    ASSIGN_OR_RETURN(rank.model,
-                     LoadModel(shared->model_dir, shared->config, shared->ranges[stage_idx], shared->model, *rank.kernels,
-                               [&](size_t done, size_t total) { progress->Report(stage_idx, done, total); }));
+    ASSIGN_OR_RETURN(rank.model, LoadModel(shared->model_dir, shared->config, shared->ranges[stage_idx],
+                                           shared->model, *rank.kernels, [&](size_t done, size_t total) {
+                                             progress->Report(stage_idx, done, total);
+                                           }));
     rank.model->AllocateKv(shared->num_blocks);
     return rank;
   };

@@ -13,19 +13,20 @@
 
 namespace penstock {
 
-// Disjoint cores for `num_ranks` ranks, cores[rank] in ascending order: cores.size() / num_ranks each, the first ranks
-// one more where it does not divide; `threads_per_rank` > 0 takes that many of them instead (wrapping around where
-// there are fewer cores than threads in all).
-std::vector<std::vector<int>> AssignCores(std::span<const int> cores, int32_t num_ranks, int32_t threads_per_rank);
+// Disjoint cores for `num_ranks` ranks, cores[rank] in ascending order: cores.size() / num_ranks each, the
+// first ranks one more where it does not divide; `threads_per_rank` > 0 takes that many of them instead
+// (wrapping around where there are fewer cores than threads in all).
+std::vector<std::vector<int>> AssignCores(std::span<const int> cores, int32_t num_ranks,
+                                          int32_t threads_per_rank);
 
 struct LocalRanksOptions {
   std::string model_dir;
   ModelConfig config;
   ModelOptions model;
-  std::vector<LayerRange> ranges;        // [num_stages]
-  std::vector<std::vector<int>> cores;   // [num_stages], one thread for each core
-  std::string kernel_isa = "auto";       // "ref", or a name of MakeCpuKernels
-  int32_t num_blocks = 0;                // KV blocks of each rank
+  std::vector<LayerRange> ranges;       // [num_stages]
+  std::vector<std::vector<int>> cores;  // [num_stages], one thread for each core
+  std::string kernel_isa = "auto";      // "ref", or a name of MakeCpuKernels
+  int32_t num_blocks = 0;               // KV blocks of each rank
   // Called from the stages' threads, one at a time, with the sums over all stages.
   LoadProgress progress;
 };

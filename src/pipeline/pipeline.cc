@@ -18,14 +18,16 @@ constexpr size_t kUnbounded = std::numeric_limits<size_t>::max();
 
 }  // namespace
 
-Pipeline::Pipeline(const PipelineOptions& options) : options_(options), free_hidden_(kUnbounded), results_(kUnbounded) {
+Pipeline::Pipeline(const PipelineOptions& options)
+    : options_(options), free_hidden_(kUnbounded), results_(kUnbounded) {
   CHECK_GE(options_.num_stages, 1);
   for (int32_t i = 0; i < options_.num_stages; ++i) {
     inboxes_.push_back(std::make_unique<BoundedQueue<StagePacket>>(kUnbounded));
   }
 }
 
-Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& options, const RankFactory& make_rank) {
+Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& options,
+                                                   const RankFactory& make_rank) {
   std::unique_ptr<Pipeline> pipeline(new Pipeline(options));
   BoundedQueue<Status> ready(kUnbounded);
   for (int32_t i = 0; i < options.num_stages; ++i) {
@@ -58,7 +60,8 @@ void Pipeline::StageLoop(int32_t stage_idx, const RankFactory& make_rank, Bounde
   if (stage_idx == 0) {
     const size_t bytes = DTypeBytes(options_.model.dtype) * options_.model.max_batched_tokens *
                          static_cast<size_t>(stage.model().config().hidden_dim);
-    const int32_t count = options_.num_hidden_buffers > 0 ? options_.num_hidden_buffers : options_.num_stages + 2;
+    const int32_t count =
+        options_.num_hidden_buffers > 0 ? options_.num_hidden_buffers : options_.num_stages + 2;
     for (int32_t i = 0; i < count; ++i) free_hidden_.Push(Buffer(bytes));
   }
   ready.Push(OkStatus());

@@ -3,8 +3,8 @@
 //   Submit ─▶ [queue] ─▶ stage 0 ─▶ [queue] ─▶ stage 1 ─▶ … ─▶ last stage ─▶ [results] ─▶ Poll
 //
 // A step's hidden states live in one buffer that travels with it, so that the hand-over between stages of one
-// process moves a pointer. Nothing goes back from the last stage to the first but the free buffer, and no stage waits
-// for a later one unless more than `num_hidden_buffers` steps are between stage 0 and the result.
+// process moves a pointer. Nothing goes back from the last stage to the first but the free buffer, and no
+// stage waits for a later one unless more than `num_hidden_buffers` steps are between stage 0 and the result.
 //
 // Thread safety: Submit, Poll and Cancel from one thread (the engine's).
 //
@@ -32,14 +32,16 @@ struct PipelineOptions {
   int32_t num_hidden_buffers = 0;  // 0: num_stages + 2
 };
 
-// Makes the rank of a stage: its team, kernels and loaded model, KV blocks included. Called on that stage's own
-// thread, all stages at once, so that memory is first touched, and threads are born, where they will be used.
+// Makes the rank of a stage: its team, kernels and loaded model, KV blocks included. Called on that stage's
+// own thread, all stages at once, so that memory is first touched, and threads are born, where they will be
+// used.
 using RankFactory = std::function<Result<RankRuntime>(int32_t stage_idx)>;
 
 class Pipeline : public Executor {
  public:
   // Returns when every stage is ready to run, or with the first stage's error.
-  static Result<std::unique_ptr<Pipeline>> Create(const PipelineOptions& options, const RankFactory& make_rank);
+  static Result<std::unique_ptr<Pipeline>> Create(const PipelineOptions& options,
+                                                  const RankFactory& make_rank);
   // Ends the steps that have begun, drops the others, joins the threads.
   ~Pipeline() override;
 

@@ -27,7 +27,10 @@ class FakePipeline {
     PipelineOptions options;
     options.num_stages = num_stages;
     options.num_hidden_buffers = num_hidden_buffers;
-    options.model = {.dtype = DType::kF32, .block_size = kBlockSize, .max_batched_tokens = 64, .max_model_len = 256,
+    options.model = {.dtype = DType::kF32,
+                     .block_size = kBlockSize,
+                     .max_batched_tokens = 64,
+                     .max_model_len = 256,
                      .max_logit_rows = 3};
     std::mutex mutex;
     auto pipeline = Pipeline::Create(options, [&](int32_t stage) -> Result<RankRuntime> {
@@ -79,7 +82,8 @@ Chunk MakeChunk(SeqId seq, const std::vector<TokenId>& prompt, int32_t pos, int3
   chunk.pos = pos;
   chunk.len = len;
   chunk.token_ids.assign(prompt.begin() + pos, prompt.begin() + pos + len);
-  for (int32_t i = 0; i * kBlockSize < pos + len; ++i) chunk.block_ids.push_back(static_cast<BlockId>(seq * 100 + (i * 5) % 64));
+  for (int32_t i = 0; i * kBlockSize < pos + len; ++i)
+    chunk.block_ids.push_back(static_cast<BlockId>(seq * 100 + (i * 5) % 64));
   if (pos + len == static_cast<int32_t>(prompt.size())) {
     chunk.sample.emplace();
     chunk.sample->params.temperature = 0;
@@ -148,7 +152,8 @@ TEST(PipelineTest, TheFirstStageRunsAheadOfASlowLastStage) {
   pipeline.models[1]->on_forward = [&](const ModelBatch&) { release.wait(); };
   pipeline.models[0]->on_forward = [&](const ModelBatch&) { ++begun; };
   const auto prompt = Prompt(24, 4);
-  for (int32_t i = 0; i < 6; ++i) pipeline.executor->Submit(MakeStep(i + 1, {MakeChunk(1, prompt, i * 4, 4)}));
+  for (int32_t i = 0; i < 6; ++i)
+    pipeline.executor->Submit(MakeStep(i + 1, {MakeChunk(1, prompt, i * 4, 4)}));
   while (begun < 4) std::this_thread::yield();  // the last stage has ended none
   EXPECT_EQ(pipeline.executor->Poll(), nullptr);
   release.count_down();
@@ -165,7 +170,8 @@ TEST(PipelineTest, CancelledChunksAreSkippedAndTheirNeighboursUnharmed) {
   };
   const auto a = Prompt(12, 5), b = Prompt(6, 6), c = Prompt(5, 7);
   pipeline.executor->Submit(MakeStep(1, {MakeChunk(1, a, 0, 8)}));
-  pipeline.executor->Submit(MakeStep(2, {MakeChunk(2, b, 0, 6), MakeChunk(1, a, 8, 4), MakeChunk(3, c, 0, 5)}));
+  pipeline.executor->Submit(
+      MakeStep(2, {MakeChunk(2, b, 0, 6), MakeChunk(1, a, 8, 4), MakeChunk(3, c, 0, 5)}));
   first_begun.wait();
   pipeline.executor->Cancel(1);
   release.count_down();
@@ -185,7 +191,8 @@ TEST(PipelineTest, AStageThatCannotBeMadeIsAnErrorNamingIt) {
     if (stage == 1) return NotFound("tensor x: missing");
     RankRuntime rank;
     rank.team = std::make_unique<ThreadTeam>(1);
-    rank.model = std::make_unique<FakeModel>(LayerRange{stage, stage + 1, stage == 0, stage == 2}, kBlockSize);
+    rank.model =
+        std::make_unique<FakeModel>(LayerRange{stage, stage + 1, stage == 0, stage == 2}, kBlockSize);
     return rank;
   });
   ASSERT_FALSE(pipeline.ok());
@@ -195,7 +202,8 @@ TEST(PipelineTest, AStageThatCannotBeMadeIsAnErrorNamingIt) {
 TEST(PipelineTest, EndsWithStepsInFlight) {
   FakePipeline pipeline(2);
   const auto prompt = Prompt(200, 8);
-  for (int32_t i = 0; i < 50; ++i) pipeline.executor->Submit(MakeStep(i + 1, {MakeChunk(1, prompt, i * 4, 4)}));
+  for (int32_t i = 0; i < 50; ++i)
+    pipeline.executor->Submit(MakeStep(i + 1, {MakeChunk(1, prompt, i * 4, 4)}));
 }
 
 TEST(AssignCoresTest, SharesTheCoresAndHonoursTheOverride) {

@@ -1,9 +1,10 @@
 // One stage's work on one step:
 //
-//   packet ─▶ drop cancelled chunks ─▶ Model::Forward over hidden, in place ─▶ (last stage) logits and sampling
+//   packet ─▶ drop cancelled chunks ─▶ Model::Forward over hidden, in place ─▶ (last stage) logits and
+//   sampling
 //
-// Only rows whose logits are wanted reach the head: the last token of a complete prompt or of a decode, and every
-// token of a prompt whose log-probabilities were asked for, in pieces of max_logit_rows.
+// Only rows whose logits are wanted reach the head: the last token of a complete prompt or of a decode, and
+// every token of a prompt whose log-probabilities were asked for, in pieces of max_logit_rows.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "pipeline/stage.h"
@@ -41,7 +42,8 @@ void Stage::Execute(StagePacket& packet, int64_t recv_us) {
 
 void Stage::DropCancelled(StagePacket& packet) {
   std::vector<Chunk>& chunks = packet.step->chunks;
-  const bool any = std::any_of(chunks.begin(), chunks.end(), [&](const Chunk& c) { return cancelled_.Contains(c.seq); });
+  const bool any =
+      std::any_of(chunks.begin(), chunks.end(), [&](const Chunk& c) { return cancelled_.Contains(c.seq); });
   if (!any) return;
   // Closes the gaps in the rows that an earlier stage has written.
   const size_t row_bytes = DTypeBytes(options_.dtype) * model().config().hidden_dim;
@@ -121,7 +123,8 @@ void Stage::SampleRows(ConstMat hidden, size_t first, size_t count) {
   Mat rows(wanted_hidden_.data(), options_.dtype, num_rows, hidden_dim);
   Mat logits(logits_.data(), DType::kF32, num_rows, vocab_size);
   for (int64_t i = 0; i < num_rows; ++i) {
-    std::memcpy(rows.RowPtr(i), hidden.RowPtr(wanted_[first + i].row), hidden_dim * DTypeBytes(options_.dtype));
+    std::memcpy(rows.RowPtr(i), hidden.RowPtr(wanted_[first + i].row),
+                hidden_dim * DTypeBytes(options_.dtype));
   }
   runtime_.model->Logits(rows, logits);
   runtime_.team->ForEach(num_rows, [&](int64_t i, int thread_idx) {

@@ -1,4 +1,5 @@
-// Stage: the work of one pipeline stage on one step. Receiving, handing on and threads are the pipeline's (pipeline.h).
+// Stage: the work of one pipeline stage on one step. Receiving, handing on and threads are the pipeline's
+// (pipeline.h).
 //
 // Thread safety: one thread, the rank's own.
 //
@@ -29,7 +30,8 @@ struct RankRuntime {
 struct StagePacket {
   std::unique_ptr<Step> step;
   std::unique_ptr<StepResult> result;
-  Buffer hidden;  // [max_batched_tokens, hidden_dim], the first step->num_tokens() rows in use; empty before stage 0
+  Buffer hidden;  // [max_batched_tokens, hidden_dim], the first step->num_tokens() rows in use; empty before
+                  // stage 0
 };
 
 class Stage {
@@ -37,8 +39,8 @@ class Stage {
   // `cancelled` outlives the stage.
   Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options, const CancelSet& cancelled);
 
-  // Drops the chunks of cancelled sequences, runs the model's layers over the rest, samples on the last stage, and
-  // stamps the result. `recv_us`: when the packet had arrived.
+  // Drops the chunks of cancelled sequences, runs the model's layers over the rest, samples on the last
+  // stage, and stamps the result. `recv_us`: when the packet had arrived.
   void Execute(StagePacket& packet, int64_t recv_us);
 
   const Model& model() const { return *runtime_.model; }
@@ -49,7 +51,8 @@ class Stage {
   void Sample(const Step& step, ConstMat hidden, StepResult& result);
   void SampleRows(ConstMat hidden, size_t first, size_t count);
 
-  // A row of hidden states whose logits are wanted: to sample a token, or for a prompt token's log-probability.
+  // A row of hidden states whose logits are wanted: to sample a token, or for a prompt token's
+  // log-probability.
   struct WantedRow {
     const Chunk* chunk;
     int64_t row;

@@ -1,5 +1,5 @@
-// Executor: what executes steps. The pipeline of stages (pipeline/) in the product; a cost model in virtual time
-// (sim/) in tests and in the simulator.
+// Executor: what executes steps. The pipeline of stages (pipeline/) in the product; a cost model in virtual
+// time (sim/) in tests and in the simulator.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -28,8 +28,9 @@ class Executor {
   // `notify` is called, from any thread, whenever Poll() may have something. Set before the first Submit().
   virtual void SetNotify(std::function<void()> notify) = 0;
 
-  // A hint: stages that have not yet begun a chunk of this sequence may skip it. The results of steps in flight
-  // still come (StepResult::skipped names the sequence); only then may the sequence's blocks be used again.
+  // A hint: stages that have not yet begun a chunk of this sequence may skip it. The results of steps in
+  // flight still come (StepResult::skipped names the sequence); only then may the sequence's blocks be used
+  // again.
   virtual void Cancel(SeqId seq) = 0;
 };
 

@@ -24,8 +24,8 @@ using BlockId = int32_t;
 // What the last stage must draw after a chunk's last token.
 struct SampleSpec {
   SamplingParams params;
-  uint64_t seed = 0;       // with draw_idx, the whole state of the random numbers: a draw can be repeated
-  uint64_t draw_idx = 0;   // tokens generated before this one
+  uint64_t seed = 0;      // with draw_idx, the whole state of the random numbers: a draw can be repeated
+  uint64_t draw_idx = 0;  // tokens generated before this one
   std::vector<TokenId> banned;      // never drawn: end-of-sequence and stop tokens while below min_tokens
   std::vector<TokenId> prompt_ids;  // both only where params.HasPenalty()
   std::vector<TokenId> output_ids;
@@ -37,15 +37,16 @@ struct Chunk {
   SeqId seq = 0;
   int32_t pos = 0;  // absolute position of the first token
   int32_t len = 0;
-  bool is_decode = false;             // a generated token, not a part of the prompt
-  std::vector<TokenId> token_ids;     // [len]
-  std::vector<BlockId> block_ids;     // [ceil((pos + len) / block_size)], block i holds positions [i * block_size, …)
-  std::optional<SampleSpec> sample;   // set where the chunk ends with the last token known so far
+  bool is_decode = false;          // a generated token, not a part of the prompt
+  std::vector<TokenId> token_ids;  // [len]
+  std::vector<BlockId>
+      block_ids;  // [ceil((pos + len) / block_size)], block i holds positions [i * block_size, …)
+  std::optional<SampleSpec> sample;  // set where the chunk ends with the last token known so far
 
-  // Log-probabilities of the prompt: for each token of the chunk those of the token that follows it. Empty: none
-  // wanted; otherwise [len], -1 where the following token is not part of the prompt.
+  // Log-probabilities of the prompt: for each token of the chunk those of the token that follows it. Empty:
+  // none wanted; otherwise [len], -1 where the following token is not part of the prompt.
   std::vector<TokenId> logprob_targets;
-  int32_t num_prompt_logprobs = 0;    // top-n beside each target
+  int32_t num_prompt_logprobs = 0;  // top-n beside each target
 };
 
 struct Step {
@@ -59,7 +60,8 @@ struct Step {
   }
 };
 
-// A token with its log-probability (natural logarithm, after temperature-free softmax over the whole vocabulary).
+// A token with its log-probability (natural logarithm, after temperature-free softmax over the whole
+// vocabulary).
 struct TokenLogprob {
   TokenId id = 0;
   float logprob = 0.0f;
@@ -78,7 +80,8 @@ struct SampledToken {
   std::optional<PositionLogprobs> logprobs;  // where params.logprobs is set
 };
 
-// Log-probabilities of prompt tokens [pos, pos + positions.size()) of a sequence: pos is that of the first target.
+// Log-probabilities of prompt tokens [pos, pos + positions.size()) of a sequence: pos is that of the first
+// target.
 struct PromptLogprobs {
   SeqId seq = 0;
   int32_t pos = 0;
@@ -95,11 +98,11 @@ struct StageStamp {
 
 struct StepResult {
   uint64_t step_id = 0;
-  Status status;  // not OK: no chunk of the step may be taken as computed
-  std::vector<SampledToken> tokens;        // one for each chunk with `sample`, unless it was skipped
+  Status status;                     // not OK: no chunk of the step may be taken as computed
+  std::vector<SampledToken> tokens;  // one for each chunk with `sample`, unless it was skipped
   std::vector<PromptLogprobs> prompt_logprobs;
-  std::vector<SeqId> skipped;              // sequences cancelled before every stage had executed their chunk
-  std::vector<StageStamp> stamps;          // in the order of stages
+  std::vector<SeqId> skipped;      // sequences cancelled before every stage had executed their chunk
+  std::vector<StageStamp> stamps;  // in the order of stages
 };
 
 }  // namespace penstock

@@ -123,8 +123,8 @@ void Sampler::KeepLikely(const SamplingParams& params) {
   if (params.min_p > 0) {  // the most likely weighs 1
     std::erase_if(candidates_, [&](const Candidate& candidate) { return candidate.weight < params.min_p; });
   }
-  const bool cuts_by_order = (params.top_k > 0 && static_cast<size_t>(params.top_k) < candidates_.size()) ||
-                             params.top_p < 1.0f;
+  const bool cuts_by_order =
+      (params.top_k > 0 && static_cast<size_t>(params.top_k) < candidates_.size()) || params.top_p < 1.0f;
   if (!cuts_by_order) return;
   const auto more_likely = [](const Candidate& a, const Candidate& b) {
     return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;

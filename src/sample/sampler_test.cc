@@ -24,7 +24,8 @@ TokenId SampleOne(const SampleSpec& spec, std::vector<float> logits) {
 }
 
 // How often each token is drawn in `count` draws.
-std::map<TokenId, int> Frequencies(const SamplingParams& params, const std::vector<float>& logits, int count) {
+std::map<TokenId, int> Frequencies(const SamplingParams& params, const std::vector<float>& logits,
+                                   int count) {
   std::map<TokenId, int> drawn;
   for (int i = 0; i < count; ++i) ++drawn[SampleOne(Spec(params, 42, i), logits)];
   return drawn;

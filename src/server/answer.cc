@@ -26,16 +26,18 @@ void MergeOutput(RequestOutput more, RequestOutput* sum) {
 std::unique_ptr<Answer> Answer::Make(std::string id, int64_t created, GenerationRequest request,
                                      std::vector<TokenizedPrompt> prompts, const Tokenizer& tokenizer,
                                      AnswerOptions options) {
-  if (options.force_include_usage && request.stream) request.include_usage = request.continuous_usage_stats = true;
+  if (options.force_include_usage && request.stream)
+    request.include_usage = request.continuous_usage_stats = true;
   if (request.endpoint == Endpoint::kChat) {
-    return std::make_unique<ChatAnswer>(std::move(id), created, std::move(request), std::move(prompts), tokenizer, options);
+    return std::make_unique<ChatAnswer>(std::move(id), created, std::move(request), std::move(prompts),
+                                        tokenizer, options);
   }
-  return std::make_unique<CompletionAnswer>(std::move(id), created, std::move(request), std::move(prompts), tokenizer,
-                                            options);
+  return std::make_unique<CompletionAnswer>(std::move(id), created, std::move(request), std::move(prompts),
+                                            tokenizer, options);
 }
 
-Answer::Answer(std::string id, int64_t created, GenerationRequest request, std::vector<TokenizedPrompt> prompts,
-               const Tokenizer& tokenizer, AnswerOptions options)
+Answer::Answer(std::string id, int64_t created, GenerationRequest request,
+               std::vector<TokenizedPrompt> prompts, const Tokenizer& tokenizer, AnswerOptions options)
     : id_(std::move(id)),
       created_(created),
       request_(std::move(request)),
@@ -88,8 +90,10 @@ std::string Answer::Whole() {
   WriteTotalUsage(/*is_stream=*/false, &json);
   WriteTail(&json);
   json.Key("kv_transfer_params").Null().Key("metrics");
-  if (options_.per_request_metrics && num_choices() == 1) WriteMetrics(&json);
-  else json.Null();
+  if (options_.per_request_metrics && num_choices() == 1)
+    WriteMetrics(&json);
+  else
+    json.Null();
   json.EndObject();
   return text;
 }
@@ -134,9 +138,12 @@ void Answer::WriteFinish(const RequestOutput& output, JsonWriter* json) const {
       break;
   }
   json->Key("stop_reason");
-  if (const auto* text = std::get_if<std::string>(&output.stop_reason)) json->String(*text);
-  else if (const auto* id = std::get_if<TokenId>(&output.stop_reason)) json->Int(*id);
-  else json->Null();
+  if (const auto* text = std::get_if<std::string>(&output.stop_reason))
+    json->String(*text);
+  else if (const auto* id = std::get_if<TokenId>(&output.stop_reason))
+    json->Int(*id);
+  else
+    json->Null();
 }
 
 void Answer::WriteTokenIds(std::span<const TokenId> ids, JsonWriter* json) const {
@@ -149,7 +156,8 @@ void Answer::WriteTokenIds(std::span<const TokenId> ids, JsonWriter* json) const
   json->EndArray();
 }
 
-void Answer::WriteUsage(int64_t prompt_tokens, int64_t completion_tokens, bool with_details, JsonWriter* json) const {
+void Answer::WriteUsage(int64_t prompt_tokens, int64_t completion_tokens, bool with_details,
+                        JsonWriter* json) const {
   json->BeginObject();
   json->Key("prompt_tokens").Int(prompt_tokens).Key("total_tokens").Int(prompt_tokens + completion_tokens);
   json->Key("completion_tokens").Int(completion_tokens);
@@ -157,7 +165,8 @@ void Answer::WriteUsage(int64_t prompt_tokens, int64_t completion_tokens, bool w
     json->Key("prompt_tokens_details");
     if (options_.prompt_tokens_details) {
       json->BeginObject().Key("cached_tokens");
-      json->Int(std::accumulate(num_cached_tokens_.begin(), num_cached_tokens_.end(), int64_t{0})).EndObject();
+      json->Int(std::accumulate(num_cached_tokens_.begin(), num_cached_tokens_.end(), int64_t{0}))
+          .EndObject();
     } else {
       json->Null();
     }
@@ -169,14 +178,17 @@ void Answer::WriteTotalUsage(bool is_stream, JsonWriter* json) const {
   int64_t prompt_tokens = 0, completion_tokens = 0;
   for (const TokenizedPrompt& prompt : prompts_) prompt_tokens += static_cast<int64_t>(prompt.ids.size());
   for (const Choice& choice : choices_) completion_tokens += choice.num_tokens;
-  if (request_.max_tokens == 0) completion_tokens = 0;  // scoring only: the one token that was drawn is not returned
+  if (request_.max_tokens == 0)
+    completion_tokens = 0;  // scoring only: the one token that was drawn is not returned
   WriteUsage(prompt_tokens, completion_tokens, !is_stream || options_.prompt_tokens_details, json);
 }
 
 void Answer::WriteMetrics(JsonWriter* json) const {
   const auto ms = [&](int64_t from_us, int64_t to_us) {
-    if (from_us > 0 && to_us >= from_us) json->Double(static_cast<double>(to_us - from_us) / 1000.0);
-    else json->Null();
+    if (from_us > 0 && to_us >= from_us)
+      json->Double(static_cast<double>(to_us - from_us) / 1000.0);
+    else
+      json->Null();
   };
   const int64_t decoded = choices_[0].num_tokens - 1;  // after the first
   const double decode_us = static_cast<double>(times_.last_token_us - times_.first_token_us);
@@ -187,11 +199,15 @@ void Answer::WriteMetrics(JsonWriter* json) const {
   json->Key("queue_time_ms");
   ms(times_.arrival_us, times_.first_scheduled_us);
   json->Key("mean_itl_ms");
-  if (decoded > 0) json->Double(decode_us / 1000.0 / static_cast<double>(decoded));
-  else json->Null();
+  if (decoded > 0)
+    json->Double(decode_us / 1000.0 / static_cast<double>(decoded));
+  else
+    json->Null();
   json->Key("tokens_per_second");
-  if (decoded > 0 && decode_us > 0) json->Double(static_cast<double>(decoded) * 1e6 / decode_us);
-  else json->Null();
+  if (decoded > 0 && decode_us > 0)
+    json->Double(static_cast<double>(decoded) * 1e6 / decode_us);
+  else
+    json->Null();
   json->EndObject();
 }
 

@@ -1,5 +1,5 @@
-// Answer: what a client gets for a request, in OpenAI's JSON, streamed or whole. Both are made of the same increments:
-// a stream prints each, a whole answer prints their sum.
+// Answer: what a client gets for a request, in OpenAI's JSON, streamed or whole. Both are made of the same
+// increments: a stream prints each, a whole answer prints their sum.
 //
 // Not thread-safe; lives on the I/O thread.
 //
@@ -54,10 +54,10 @@ class Answer {
 
  protected:
   struct Choice {
-    bool started = false;       // something was printed
-    int64_t text_chars = 0;     // printed so far
+    bool started = false;    // something was printed
+    int64_t text_chars = 0;  // printed so far
     int64_t num_tokens = 0;
-    RequestOutput sum;          // Add() only
+    RequestOutput sum;  // Add() only
   };
 
   // Events of an increment, without what comes at the end of a stream.
@@ -71,8 +71,9 @@ class Answer {
   // Opens an event up to and with "choices":[ ; closes it with usage where asked for.
   JsonWriter BeginEvent(std::string* events) const;
   void EndEvent(int choice_idx, JsonWriter* json, std::string* events) const;
-  void WriteFinish(const RequestOutput& output, JsonWriter* json) const;       // "finish_reason", "stop_reason"
-  void WriteTokenIds(std::span<const TokenId> ids, JsonWriter* json) const;    // a list, or null where not asked for
+  void WriteFinish(const RequestOutput& output, JsonWriter* json) const;  // "finish_reason", "stop_reason"
+  void WriteTokenIds(std::span<const TokenId> ids,
+                     JsonWriter* json) const;  // a list, or null where not asked for
 
   const std::string id_;
   const int64_t created_;
@@ -84,7 +85,8 @@ class Answer {
 
  private:
   void Count(int choice_idx, const RequestOutput& delta);
-  void WriteUsage(int64_t prompt_tokens, int64_t completion_tokens, bool with_details, JsonWriter* json) const;
+  void WriteUsage(int64_t prompt_tokens, int64_t completion_tokens, bool with_details,
+                  JsonWriter* json) const;
   void WriteTotalUsage(bool is_stream, JsonWriter* json) const;
   void WriteMetrics(JsonWriter* json) const;
 

@@ -1,7 +1,8 @@
-// What clients get wrong, by accident or not: each is answered with a 4xx in OpenAI's shape, and the server goes on.
+// What clients get wrong, by accident or not: each is answered with a 4xx in OpenAI's shape, and the server
+// goes on.
 //
 // SPDX-License-Identifier: Apache-2.0
-#include "server/server_fixture.h"
+#include "server/testing/server_fixture.h"
 
 namespace penstock {
 namespace {
@@ -11,14 +12,30 @@ class BadInputTest : public ServerFixture {};
 TEST_F(BadInputTest, MalformedJson) {
   Start();
   for (const std::string& text : std::vector<std::string>{
-           "", " ", "{", "nonsense", "[]", "null", "\"x\"", "3", "{\"prompt\":}", "{\"prompt\":\"a\",}", "{'prompt':'a'}",
-           "{\"prompt\":\"\xff\xfe\"}", "{\"prompt\":\"\\ud800\"}", "{\"prompt\":\"a\",\"temperature\":NaN}",
-           "{\"prompt\":\"a\",\"temperature\":Infinity}", "{\"prompt\":\"a\",\"temperature\":1e999}",
-           "{\"prompt\":\"a\",\"seed\":99999999999999999999999}", "{\"prompt\":\"a\"} x",
-           std::string(100'000, '['), std::string(100'000, '[') + std::string(100'000, ']'),
+           "",
+           " ",
+           "{",
+           "nonsense",
+           "[]",
+           "null",
+           "\"x\"",
+           "3",
+           "{\"prompt\":}",
+           "{\"prompt\":\"a\",}",
+           "{'prompt':'a'}",
+           "{\"prompt\":\"\xff\xfe\"}",
+           "{\"prompt\":\"\\ud800\"}",
+           "{\"prompt\":\"a\",\"temperature\":NaN}",
+           "{\"prompt\":\"a\",\"temperature\":Infinity}",
+           "{\"prompt\":\"a\",\"temperature\":1e999}",
+           "{\"prompt\":\"a\",\"seed\":99999999999999999999999}",
+           "{\"prompt\":\"a\"} x",
+           std::string(100'000, '['),
+           std::string(100'000, '[') + std::string(100'000, ']'),
            "{\"prompt\":" + std::string(100'000, '[') + std::string(100'000, ']') + "}",
            "{\"prompt\":\"a\",\"x\":" + std::string(100, '[') + std::string(100, ']') + "}"}) {
-    for (const char* path : {"/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/abort_requests"}) {
+    for (const char* path :
+         {"/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/abort_requests"}) {
       SCOPED_TRACE(std::string(path) + " " + text.substr(0, 60));
       ExpectError(PostText(path, text), 400);
     }
@@ -28,9 +45,10 @@ TEST_F(BadInputTest, MalformedJson) {
 
 TEST_F(BadInputTest, Prompts) {
   Start();
-  for (const char* prompt : {"null", "\"\"", "[]", "[[]]", "[\"\"]", "[\"a\",\"\"]", "[[1],[]]", "[1,\"a\"]", "[\"a\",1]",
-                             "[[1,\"a\"]]", "[[[1]]]", "[1.5]", "[-1]", "[258]", "[[258]]", "[1e30]", "true", "3", "{}",
-                             "[null]", "[true]", "[4294967296]"}) {
+  for (const char* prompt :
+       {"null",      "\"\"",        "[]",      "[[]]",   "[\"\"]", "[\"a\",\"\"]", "[[1],[]]", "[1,\"a\"]",
+        "[\"a\",1]", "[[1,\"a\"]]", "[[[1]]]", "[1.5]",  "[-1]",   "[258]",        "[[258]]",  "[1e30]",
+        "true",      "3",           "{}",      "[null]", "[true]", "[4294967296]"}) {
     SCOPED_TRACE(prompt);
     ExpectError(PostText("/v1/completions", fmt::format("{{\"prompt\":{}}}", prompt)), 400, "prompt");
   }
@@ -44,16 +62,18 @@ TEST_F(BadInputTest, Prompts) {
 
 TEST_F(BadInputTest, Messages) {
   Start();
-  for (const char* messages : {
-           "null", "[]", "{}", "\"hi\"", "[1]", "[null]", "[{}]", R"([{"role":1,"content":"a"}])", R"([{"role":"user"}])",
-           R"([{"role":"user","content":null}])", R"([{"role":"user","content":5}])",
-           R"([{"role":"user","content":[5]}])", R"([{"role":"user","content":[{"type":"text"}]}])",
-           R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://127.0.0.1/"}}]}])",
-           R"([{"role":"assistant","content":null,"tool_calls":5}])",
-           R"([{"role":"assistant","content":null,"tool_calls":[{}]}])",
-           R"([{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":"{"}}]}])"}) {
+  for (
+      const char* messages :
+      {"null", "[]", "{}", "\"hi\"", "[1]", "[null]", "[{}]", R"([{"role":1,"content":"a"}])",
+       R"([{"role":"user"}])", R"([{"role":"user","content":null}])", R"([{"role":"user","content":5}])",
+       R"([{"role":"user","content":[5]}])", R"([{"role":"user","content":[{"type":"text"}]}])",
+       R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://127.0.0.1/"}}]}])",
+       R"([{"role":"assistant","content":null,"tool_calls":5}])",
+       R"([{"role":"assistant","content":null,"tool_calls":[{}]}])",
+       R"([{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":"{"}}]}])"}) {
     SCOPED_TRACE(messages);
-    ExpectError(PostText("/v1/chat/completions", fmt::format("{{\"messages\":{}}}", messages)), 400, "messages");
+    ExpectError(PostText("/v1/chat/completions", fmt::format("{{\"messages\":{}}}", messages)), 400,
+                "messages");
   }
   ExpectError(PostText("/v1/chat/completions", "{}"), 400, "messages");
   ExpectAlive();
@@ -66,12 +86,16 @@ TEST_F(BadInputTest, TooLongForTheContext) {
   ExpectError(response, 400, "input_tokens");
   const std::string message = response.BodyJson()["error"]["message"];
   EXPECT_EQ(message,
-            "This model's maximum context length is 2048 tokens. However, you requested 16 output tokens and your prompt "
-            "contains at least 3000 input tokens, for a total of at least 3016 tokens. Please reduce the length of the "
+            "This model's maximum context length is 2048 tokens. However, you requested 16 output tokens and "
+            "your prompt "
+            "contains at least 3000 input tokens, for a total of at least 3016 tokens. Please reduce the "
+            "length of the "
             "input prompt or the number of requested output tokens.");
   const std::vector<int> ids(2048, 7);
   ExpectError(Post("/v1/completions", Completion({{"prompt", ids}, {"max_tokens", 1}})), 400, "input_tokens");
-  EXPECT_EQ(Post("/v1/completions", Completion({{"prompt", std::vector<int>(2047, 7)}, {"max_tokens", 1}})).status, 200);
+  EXPECT_EQ(
+      Post("/v1/completions", Completion({{"prompt", std::vector<int>(2047, 7)}, {"max_tokens", 1}})).status,
+      200);
   ExpectError(Post("/v1/completions", Completion({{"max_tokens", 2046}})), 400, "input_tokens");
   EXPECT_EQ(Post("/v1/completions", Completion({{"max_tokens", 2045}})).status, 200);
   ExpectError(Post("/v1/completions", Completion({{"max_tokens", 2147483647}})), 400, "input_tokens");
@@ -84,13 +108,26 @@ TEST_F(BadInputTest, TooLongForTheContext) {
 TEST_F(BadInputTest, KnownButUnsupportedFieldsAreNamed) {
   Start();
   const std::pair<const char*, const char*> both[] = {
-      {"use_beam_search", "true"}, {"best_of", "2"}, {"logprob_token_ids", "[1]"}, {"bad_words", "[\"a\"]"},
-      {"allowed_token_ids", "[1]"}, {"kv_transfer_params", "{\"do_remote_decode\":true}"},
-      {"structured_outputs", "{\"regex\":\"a\"}"}, {"guided_json", "{}"}, {"guided_regex", "\"a\""},
-      {"guided_choice", "[\"a\"]"}, {"guided_grammar", "\"a\""}, {"response_format", "{\"type\":\"json_object\"}"},
-      {"response_format", "{\"type\":\"json_schema\",\"json_schema\":{}}"}, {"response_format", "5"},
-      {"return_progress", "true"}, {"lora_request", "{}"}, {"length_penalty", "0.5"}, {"vllm_xargs", "{\"a\":1}"},
-      {"stream_interval", "4"}, {"priority", "1"}};
+      {"use_beam_search", "true"},
+      {"best_of", "2"},
+      {"logprob_token_ids", "[1]"},
+      {"bad_words", "[\"a\"]"},
+      {"allowed_token_ids", "[1]"},
+      {"kv_transfer_params", "{\"do_remote_decode\":true}"},
+      {"structured_outputs", "{\"regex\":\"a\"}"},
+      {"guided_json", "{}"},
+      {"guided_regex", "\"a\""},
+      {"guided_choice", "[\"a\"]"},
+      {"guided_grammar", "\"a\""},
+      {"response_format", "{\"type\":\"json_object\"}"},
+      {"response_format", "{\"type\":\"json_schema\",\"json_schema\":{}}"},
+      {"response_format", "5"},
+      {"return_progress", "true"},
+      {"lora_request", "{}"},
+      {"length_penalty", "0.5"},
+      {"vllm_xargs", "{\"a\":1}"},
+      {"stream_interval", "4"},
+      {"priority", "1"}};
   for (const auto& [name, value] : both) {
     SCOPED_TRACE(name);
     Json more = {{name, Json::parse(value)}};
@@ -101,9 +138,10 @@ TEST_F(BadInputTest, KnownButUnsupportedFieldsAreNamed) {
     ExpectError(Post("/v1/completions", Completion({{name, Json::parse(value)}})), 400, name);
   }
   for (const auto& [name, value] :
-       {std::pair("documents", "[{\"text\":\"a\"}]"), std::pair("chat_template", "\"{{ x }}\""), std::pair("echo", "true"),
-        std::pair("tool_choice", "\"required\""), std::pair("tool_choice", "\"auto\""), std::pair("tools", "[]"),
-        std::pair("tools", "[{}]"), std::pair("functions", "[{}]"), std::pair("audio", "{}"),
+       {std::pair("documents", "[{\"text\":\"a\"}]"), std::pair("chat_template", "\"{{ x }}\""),
+        std::pair("echo", "true"), std::pair("tool_choice", "\"required\""),
+        std::pair("tool_choice", "\"auto\""), std::pair("tools", "[]"), std::pair("tools", "[{}]"),
+        std::pair("functions", "[{}]"), std::pair("audio", "{}"),
         std::pair("mm_processor_kwargs", "{\"a\":1}"), std::pair("chat_template_kwargs", "5")}) {
     SCOPED_TRACE(name);
     ExpectError(Post("/v1/chat/completions", Chat({{name, Json::parse(value)}})), 400, name);
@@ -112,29 +150,46 @@ TEST_F(BadInputTest, KnownButUnsupportedFieldsAreNamed) {
 
 TEST_F(BadInputTest, NeutralValuesAndUnknownFieldsAreAccepted) {
   Start();
-  const Json neutral = {{"use_beam_search", false}, {"best_of", 1}, {"bad_words", Json::array()}, {"length_penalty", 1.0},
-                        {"response_format", {{"type", "text"}}}, {"structured_outputs", nullptr}, {"logit_bias", nullptr},
-                        {"stop", nullptr}, {"stop_token_ids", nullptr}, {"kv_transfer_params", nullptr}, {"n", nullptr},
-                        {"user", "me"}, {"no_such_field", {{"deep", {1, 2, 3}}}}, {"stream", false}, {"priority", 0},
-                        {"stream_options", nullptr}, {"service_tier", "auto"}, {"return_progress", false}};
+  const Json neutral = {{"use_beam_search", false},
+                        {"best_of", 1},
+                        {"bad_words", Json::array()},
+                        {"length_penalty", 1.0},
+                        {"response_format", {{"type", "text"}}},
+                        {"structured_outputs", nullptr},
+                        {"logit_bias", nullptr},
+                        {"stop", nullptr},
+                        {"stop_token_ids", nullptr},
+                        {"kv_transfer_params", nullptr},
+                        {"n", nullptr},
+                        {"user", "me"},
+                        {"no_such_field", {{"deep", {1, 2, 3}}}},
+                        {"stream", false},
+                        {"priority", 0},
+                        {"stream_options", nullptr},
+                        {"service_tier", "auto"},
+                        {"return_progress", false}};
   ClientResponse response = Post("/v1/completions", Completion(neutral));
   EXPECT_EQ(response.status, 200) << response.body;
   Json chat = neutral;
-  chat.update(Json{{"tool_choice", "none"}, {"parallel_tool_calls", true}, {"echo", false}, {"top_logprobs", 0}});
+  chat.update(
+      Json{{"tool_choice", "none"}, {"parallel_tool_calls", true}, {"echo", false}, {"top_logprobs", 0}});
   response = Post("/v1/chat/completions", Chat(chat));
   EXPECT_EQ(response.status, 200) << response.body;
 }
 
 TEST_F(BadInputTest, FieldsThatContradictEachOther) {
   Start();
-  ExpectError(Post("/v1/completions", Completion({{"stream_options", {{"include_usage", true}}}})), 400, "stream_options");
+  ExpectError(Post("/v1/completions", Completion({{"stream_options", {{"include_usage", true}}}})), 400,
+              "stream_options");
   ExpectError(Post("/v1/completions", Completion({{"min_tokens", 17}})), 400, "min_tokens");
   ExpectError(Post("/v1/completions", Completion({{"max_tokens", 0}})), 400, "max_tokens");
   ExpectError(Post("/v1/completions", Completion({{"n", 2}, {"temperature", 0}})), 400, "n");
-  ExpectError(Post("/v1/completions", Completion({{"stream", true}, {"prompt_logprobs", 1}})), 400, "prompt_logprobs");
+  ExpectError(Post("/v1/completions", Completion({{"stream", true}, {"prompt_logprobs", 1}})), 400,
+              "prompt_logprobs");
   ExpectError(Post("/v1/chat/completions", Chat({{"top_logprobs", 1}})), 400, "top_logprobs");
-  ExpectError(Post("/v1/chat/completions", Chat({{"continue_final_message", true}, {"add_generation_prompt", true}})), 400,
-              "continue_final_message");
+  ExpectError(
+      Post("/v1/chat/completions", Chat({{"continue_final_message", true}, {"add_generation_prompt", true}})),
+      400, "continue_final_message");
   ExpectError(Post("/v1/completions", Completion({{"stop", {"a", "b", "c", "d", "e"}}})), 400, "stop");
   ExpectError(Post("/v1/completions", Completion({{"stop", ""}})), 400, "stop");
   ExpectError(Post("/v1/completions", Completion({{"logit_bias", {{"999", 1}}}})), 400, "logit_bias");
@@ -150,7 +205,8 @@ TEST_F(BadInputTest, ObjectWithManyKeysIsRefusedQuickly) {
   Start();
   std::string kwargs = "{\"k0\":0";
   for (int i = 1; i < 200'000; ++i) kwargs += fmt::format(",\"k{}\":0", i);
-  const std::string body = R"({"messages":[{"role":"user","content":"hi"}],"chat_template_kwargs":)" + kwargs + "}}";
+  const std::string body =
+      R"({"messages":[{"role":"user","content":"hi"}],"chat_template_kwargs":)" + kwargs + "}}";
   ExpectError(PostText("/v1/chat/completions", body), 400, "chat_template_kwargs");
 }
 
@@ -165,14 +221,25 @@ TEST_F(BadInputTest, EveryNumericFieldAtEveryEdge) {
     bool min_excluded = false;
     Json beside = Json::object();  // fields that the field needs
   };
-  const Range completions[] = {
-      {"temperature", false, 0, 2}, {"top_p", false, 0, 1, true}, {"top_k", true, -1, 2147483647}, {"min_p", false, 0, 1},
-      {"presence_penalty", false, -2, 2}, {"frequency_penalty", false, -2, 2}, {"repetition_penalty", false, 0, 1e6, true},
-      {"seed", true, -9.2e18, 9.2e18}, {"n", true, 1, 4}, {"max_tokens", true, 1, 2045}, {"min_tokens", true, 0, 16},
-      {"logprobs", true, 0, 20}, {"prompt_logprobs", true, 0, 20}, {"truncate_prompt_tokens", true, 1, 2048},
-      {"priority", true, 0, 0}};
-  const Range chat[] = {{"max_tokens", true, 1, 2048 - 18}, {"max_completion_tokens", true, 1, 2048 - 18},
-                        {"top_logprobs", true, 0, 20, false, {{"logprobs", true}}}, {"prompt_logprobs", true, 0, 20}};
+  const Range completions[] = {{"temperature", false, 0, 2},
+                               {"top_p", false, 0, 1, true},
+                               {"top_k", true, -1, 2147483647},
+                               {"min_p", false, 0, 1},
+                               {"presence_penalty", false, -2, 2},
+                               {"frequency_penalty", false, -2, 2},
+                               {"repetition_penalty", false, 0, 1e6, true},
+                               {"seed", true, -9.2e18, 9.2e18},
+                               {"n", true, 1, 4},
+                               {"max_tokens", true, 1, 2045},
+                               {"min_tokens", true, 0, 16},
+                               {"logprobs", true, 0, 20},
+                               {"prompt_logprobs", true, 0, 20},
+                               {"truncate_prompt_tokens", true, 1, 2048},
+                               {"priority", true, 0, 0}};
+  const Range chat[] = {{"max_tokens", true, 1, 2048 - 18},
+                        {"max_completion_tokens", true, 1, 2048 - 18},
+                        {"top_logprobs", true, 0, 20, false, {{"logprobs", true}}},
+                        {"prompt_logprobs", true, 0, 20}};
   const auto check = [&](const std::string& path, const Range& range, const Json& base) {
     TestClient client(port());
     const auto status = [&](const Json& value) {
@@ -185,7 +252,9 @@ TEST_F(BadInputTest, EveryNumericFieldAtEveryEdge) {
       }
       return response.status;
     };
-    const auto number = [&](double value) { return range.whole ? Json(static_cast<int64_t>(value)) : Json(value); };
+    const auto number = [&](double value) {
+      return range.whole ? Json(static_cast<int64_t>(value)) : Json(value);
+    };
     SCOPED_TRACE(path + " " + range.name);
     EXPECT_EQ(status(number(range.min)), range.min_excluded ? 400 : 200);
     EXPECT_EQ(status(number(range.max)), 200);
@@ -210,8 +279,8 @@ TEST_F(BadInputTest, EveryNumericFieldAtEveryEdge) {
 
 TEST_F(BadInputTest, WrongTypesOfOtherFields) {
   Start();
-  for (const char* name : {"stream", "echo", "ignore_eos", "include_stop_str_in_output", "skip_special_tokens",
-                           "return_token_ids", "add_special_tokens"}) {
+  for (const char* name : {"stream", "echo", "ignore_eos", "include_stop_str_in_output",
+                           "skip_special_tokens", "return_token_ids", "add_special_tokens"}) {
     for (const Json& wrong : {Json(1), Json("true"), Json::array(), Json::object()}) {
       SCOPED_TRACE(name);
       ExpectError(Post("/v1/completions", Completion({{name, wrong}})), 400, name);
@@ -221,7 +290,8 @@ TEST_F(BadInputTest, WrongTypesOfOtherFields) {
     ExpectError(Post("/v1/completions", Completion({{name, 5}})), 400, name);
   }
   for (const Json& wrong : {Json(1), Json("a"), Json{{"include_usage", 1}}}) {
-    ExpectError(Post("/v1/completions", Completion({{"stream", true}, {"stream_options", wrong}})), 400, "stream_options");
+    ExpectError(Post("/v1/completions", Completion({{"stream", true}, {"stream_options", wrong}})), 400,
+                "stream_options");
   }
   for (const Json& wrong : {Json(1), Json::object(), Json::array({1}), Json::array({nullptr})}) {
     ExpectError(Post("/v1/completions", Completion({{"stop", wrong}})), 400, "stop");

@@ -1,5 +1,5 @@
-// The first event of a choice carries the role and nothing else, as with OpenAI and vLLM; it is made together with the
-// first increment and not before, because load generators stamp the time to the first token on it.
+// The first event of a choice carries the role and nothing else, as with OpenAI and vLLM; it is made together
+// with the first increment and not before, because load generators stamp the time to the first token on it.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "server/chat_answer.h"
@@ -36,8 +36,10 @@ void ChatAnswer::AppendChunkEvents(int choice_idx, const RequestOutput& delta, s
   json.BeginObject().Key("index").Int(choice_idx);
   json.Key("delta").BeginObject().Key("content").String(delta.text).EndObject().Key("logprobs");
   WriteLogprobs(delta, &json);
-  if (finished) WriteFinish(delta, &json);
-  else json.Key("finish_reason").Null();
+  if (finished)
+    WriteFinish(delta, &json);
+  else
+    json.Key("finish_reason").Null();
   json.Key("token_ids");
   WriteTokenIds(delta.token_ids, &json);
   json.EndObject();
@@ -45,15 +47,18 @@ void ChatAnswer::AppendChunkEvents(int choice_idx, const RequestOutput& delta, s
 }
 
 void ChatAnswer::WriteLogprobs(const RequestOutput& output, JsonWriter* json) const {
-  if (request_.logprobs) logprobs_.Chat(output.logprobs, *request_.logprobs, json);
-  else json->Null();
+  if (request_.logprobs)
+    logprobs_.Chat(output.logprobs, *request_.logprobs, json);
+  else
+    json->Null();
 }
 
 void ChatAnswer::WriteChoice(int choice_idx, JsonWriter* json) {
   const RequestOutput& output = choices_[choice_idx].sum;
   json->BeginObject().Key("index").Int(choice_idx).Key("message").BeginObject();
   json->Key("role").String("assistant").Key("content").String(output.text);
-  for (const char* key : {"refusal", "annotations", "audio", "function_call", "reasoning"}) json->Key(key).Null();
+  for (const char* key : {"refusal", "annotations", "audio", "function_call", "reasoning"})
+    json->Key(key).Null();
   json->EndObject().Key("logprobs");
   WriteLogprobs(output, json);
   WriteFinish(output, json);
@@ -64,8 +69,10 @@ void ChatAnswer::WriteChoice(int choice_idx, JsonWriter* json) {
 
 void ChatAnswer::WriteTail(JsonWriter* json) {
   json->Key("prompt_logprobs");
-  if (request_.prompt_logprobs) logprobs_.Prompt(choices_[0].sum.prompt_logprobs, json);
-  else json->Null();
+  if (request_.prompt_logprobs)
+    logprobs_.Prompt(choices_[0].sum.prompt_logprobs, json);
+  else
+    json->Null();
   json->Key("prompt_token_ids");
   WriteTokenIds(prompts_[0].ids, json);
 }

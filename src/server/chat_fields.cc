@@ -1,9 +1,9 @@
-// Messages reach the template in the form that templates of Hugging Face models expect, as vLLM gives it: content as
-// one string (text parts are joined by newlines), the arguments of tool calls as objects, a message's reasoning under
-// both names that are in use. All other keys of a message pass as they are.
+// Messages reach the template in the form that templates of Hugging Face models expect, as vLLM gives it:
+// content as one string (text parts are joined by newlines), the arguments of tool calls as objects, a
+// message's reasoning under both names that are in use. All other keys of a message pass as they are.
 //
-// Tools with tool_choice absent or "auto" are rendered into the prompt, and what the model answers is returned as plain
-// content: there is no parser of tool calls.
+// Tools with tool_choice absent or "auto" are rendered into the prompt, and what the model answers is
+// returned as plain content: there is no parser of tool calls.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "server/chat_fields.h"
@@ -82,10 +82,13 @@ std::optional<ApiError> NormaliseMessage(size_t idx, Json* message) {
   }
   if (message->contains("tool_calls")) {
     Json& calls = (*message)["tool_calls"];
-    if (calls.is_null() || (calls.is_array() && calls.empty())) message->erase("tool_calls");
-    else if (auto error = ExpandToolCalls(idx, &calls)) return error;
+    if (calls.is_null() || (calls.is_array() && calls.empty()))
+      message->erase("tool_calls");
+    else if (auto error = ExpandToolCalls(idx, &calls))
+      return error;
   }
-  for (const auto& [from, to] : {std::pair("reasoning", "reasoning_content"), std::pair("reasoning_content", "reasoning")}) {
+  for (const auto& [from, to] :
+       {std::pair("reasoning", "reasoning_content"), std::pair("reasoning_content", "reasoning")}) {
     if (message->contains(from) && !message->contains(to)) {
       Json reasoning = (*message)[from];
       (*message)[to] = std::move(reasoning);
@@ -97,7 +100,8 @@ std::optional<ApiError> NormaliseMessage(size_t idx, Json* message) {
 std::optional<ApiError> CheckTools(const Json& tools) {
   if (!tools.is_array()) return BadRequest("tools", "tools must be a list");
   if (tools.empty()) {
-    return BadRequest("tools", "tools must not be an empty list: give at least one tool or leave the field out");
+    return BadRequest("tools",
+                      "tools must not be an empty list: give at least one tool or leave the field out");
   }
   for (const Json& tool : tools) {
     const bool named = tool.is_object() && tool.contains("function") && tool["function"].is_object() &&
@@ -116,14 +120,15 @@ void CheckToolChoice(bool has_tools, RequestFields* fields) {
   if (*choice == "auto") {
     if (!has_tools) fields->Fail(BadRequest("tool_choice", "tool_choice needs tools"));
   } else if (*choice == "required" || choice->is_object()) {
-    fields->Fail(BadRequest("tool_choice", "tool_choice \"required\" or a named tool is not supported by this server"));
+    fields->Fail(BadRequest("tool_choice",
+                            "tool_choice \"required\" or a named tool is not supported by this server"));
   } else {
     fields->Fail(BadRequest("tool_choice", "tool_choice must be \"none\" or \"auto\""));
   }
 }
 
-// chat_template_kwargs, and reasoning_effort where it is given: templates read it as a variable of that name, and
-// "enable_thinking" follows from it unless it is set.
+// chat_template_kwargs, and reasoning_effort where it is given: templates read it as a variable of that name,
+// and "enable_thinking" follows from it unless it is set.
 void ParseKwargs(RequestFields* fields, ChatTemplateInput* input) {
   input->kwargs = fields->Value("chat_template_kwargs");
   if (input->kwargs && !input->kwargs->is_object()) {

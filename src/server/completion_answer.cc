@@ -1,4 +1,5 @@
-// With echo and max_tokens 0 a prompt is only scored: the engine draws one token all the same, which is not printed.
+// With echo and max_tokens 0 a prompt is only scored: the engine draws one token all the same, which is not
+// printed.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "server/completion_answer.h"
@@ -42,8 +43,10 @@ void CompletionAnswer::AppendChunkEvents(int choice_idx, const RequestOutput& de
   WriteTextAndLogprobs(choice_idx, delta, &json);
   WriteFinishOf(delta, &json);
   json.Key("prompt_token_ids");
-  if (first) WriteTokenIds(PromptOf(choice_idx).ids, &json);
-  else json.Null();
+  if (first)
+    WriteTokenIds(PromptOf(choice_idx).ids, &json);
+  else
+    json.Null();
   json.Key("token_ids");
   WriteTokenIds(request_.max_tokens == 0 ? std::span<const TokenId>() : delta.token_ids, &json);
   json.EndObject();
@@ -58,8 +61,10 @@ void CompletionAnswer::WriteChoice(int choice_idx, JsonWriter* json) {
   json->Key("token_ids");
   WriteTokenIds(request_.max_tokens == 0 ? std::span<const TokenId>() : output.token_ids, json);
   json->Key("prompt_logprobs");
-  if (request_.prompt_logprobs) logprobs_.Prompt(output.prompt_logprobs, json);
-  else json->Null();
+  if (request_.prompt_logprobs)
+    logprobs_.Prompt(output.prompt_logprobs, json);
+  else
+    json->Null();
   json->Key("prompt_token_ids");
   WriteTokenIds(PromptOf(choice_idx).ids, json);
   json->EndObject();

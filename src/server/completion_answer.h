@@ -18,7 +18,8 @@ class CompletionAnswer : public Answer {
   void WriteChoice(int choice_idx, JsonWriter* json) override;
   void WriteTail(JsonWriter*) override {}
 
-  // "text" and "logprobs" of an increment; the first one of a choice begins with the prompt where it is echoed.
+  // "text" and "logprobs" of an increment; the first one of a choice begins with the prompt where it is
+  // echoed.
   void WriteTextAndLogprobs(int choice_idx, const RequestOutput& output, JsonWriter* json);
   void WriteFinishOf(const RequestOutput& output, JsonWriter* json) const;
 };

@@ -70,8 +70,10 @@ std::string ErrorJson(const ApiError& error) {
   writer.Key("message").String(error.message);
   writer.Key("type").String(ErrorType(error.http_status));
   writer.Key("param");
-  if (error.param) writer.String(*error.param);
-  else writer.Null();
+  if (error.param)
+    writer.String(*error.param);
+  else
+    writer.Null();
   writer.Key("code").Int(error.http_status);
   writer.EndObject().EndObject();
   return json;
@@ -84,7 +86,8 @@ HttpResponse ErrorHttpResponse(const ApiError& error) {
   if (error.retry_after_seconds) {
     response.headers.emplace_back("Retry-After", std::to_string(*error.retry_after_seconds));
   }
-  if (error.http_status == 500 || error.http_status == 501) response.headers.emplace_back("x-should-retry", "false");
+  if (error.http_status == 500 || error.http_status == 501)
+    response.headers.emplace_back("x-should-retry", "false");
   return response;
 }
 

@@ -32,15 +32,15 @@ ApiError BadRequest(std::string param, fmt::format_string<Args...> format, Args&
 // 503 that asks to come back.
 ApiError Overloaded(std::string message, int retry_after_seconds);
 
-// kInvalidArgument 400, kNotFound 404, kUnimplemented 501, kResourceExhausted and kUnavailable 503 with Retry-After,
-// kCancelled 499, all else 500.
+// kInvalidArgument 400, kNotFound 404, kUnimplemented 501, kResourceExhausted and kUnavailable 503 with
+// Retry-After, kCancelled 499, all else 500.
 ApiError ErrorFromStatus(const Status& status, int retry_after_seconds);
 
 // The JSON above, without a newline.
 std::string ErrorJson(const ApiError& error);
 
-// With Retry-After where set, and x-should-retry: false where the same request would fail again on our side (500,
-// 501): SDKs otherwise send a long prompt three times.
+// With Retry-After where set, and x-should-retry: false where the same request would fail again on our side
+// (500, 501): SDKs otherwise send a long prompt three times.
 HttpResponse ErrorHttpResponse(const ApiError& error);
 
 }  // namespace penstock

@@ -1,6 +1,6 @@
-// A Job is one HTTP request. Outputs of the engine go into its mailbox, one sum for each choice, and one task for the
-// I/O thread is posted when the mailbox was empty: tokens that come faster than they can be sent are thereby joined,
-// and a client that does not read costs no more than its own text until it is dropped.
+// A Job is one HTTP request. Outputs of the engine go into its mailbox, one sum for each choice, and one task
+// for the I/O thread is posted when the mailbox was empty: tokens that come faster than they can be sent are
+// thereby joined, and a client that does not read costs no more than its own text until it is dropped.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "server/generation.h"
@@ -25,8 +25,9 @@ struct GenerationService::Core {
   std::atomic<int> num_open{0};
   std::atomic<uint64_t> next_engine_id{1};
   std::mutex mutex;
-  std::unordered_multimap<std::string, std::weak_ptr<Job>> jobs;  // by answer id and client's id; GUARDED_BY(mutex)
-  std::mt19937_64 random{std::random_device{}()};                 // GUARDED_BY(mutex)
+  std::unordered_multimap<std::string, std::weak_ptr<Job>>
+      jobs;                                        // by answer id and client's id; GUARDED_BY(mutex)
+  std::mt19937_64 random{std::random_device{}()};  // GUARDED_BY(mutex)
 
   std::string RandomId() {
     std::lock_guard lock(mutex);
@@ -49,7 +50,8 @@ class GenerationService::Job : public std::enable_shared_from_this<Job> {
   std::optional<ApiError> Parse(Endpoint endpoint, const std::string& body, GenerationRequest* request,
                                 std::vector<TokenizedPrompt>* prompts);
   void SubmitAll(std::vector<Request> requests);
-  std::vector<Request> MakeRequests(const GenerationRequest& request, const std::vector<TokenizedPrompt>& prompts);
+  std::vector<Request> MakeRequests(const GenerationRequest& request,
+                                    const std::vector<TokenizedPrompt>& prompts);
 
   void Deliver(int choice_idx, RequestOutput output);  // engine's thread
 
@@ -64,19 +66,20 @@ class GenerationService::Job : public std::enable_shared_from_this<Job> {
 
   const std::shared_ptr<Core> core_;
   const std::shared_ptr<ResponseWriter> response_;
-  std::string client_id_;                  // of the body or of X-Request-Id, or random
+  std::string client_id_;  // of the body or of X-Request-Id, or random
   std::atomic<bool> cancelled_{false};
-  bool over_ = false;                      // I/O thread: answered, refused, or the client has gone
-  std::vector<std::string> registered_;    // set before the engine knows the job, then I/O thread
-  std::unique_ptr<Answer> answer_;         // likewise
+  bool over_ = false;                    // I/O thread: answered, refused, or the client has gone
+  std::vector<std::string> registered_;  // set before the engine knows the job, then I/O thread
+  std::unique_ptr<Answer> answer_;       // likewise
 
   std::mutex mutex_;
-  std::vector<std::string> engine_ids_;                          // GUARDED_BY(mutex_)
-  std::vector<std::optional<RequestOutput>> mailbox_;            // [choices] GUARDED_BY(mutex_)
-  bool drain_posted_ = false;                                    // GUARDED_BY(mutex_)
+  std::vector<std::string> engine_ids_;                // GUARDED_BY(mutex_)
+  std::vector<std::optional<RequestOutput>> mailbox_;  // [choices] GUARDED_BY(mutex_)
+  bool drain_posted_ = false;                          // GUARDED_BY(mutex_)
 };
 
-// ---- I/O thread: begin and end -------------------------------------------------------------------------------------
+// ---- I/O thread: begin and end
+// -------------------------------------------------------------------------------------
 
 void GenerationService::Job::Start(Endpoint endpoint, HttpRequest http) {
   const std::string* const id = http.FindHeader("x-request-id");
@@ -94,7 +97,9 @@ void GenerationService::Job::Start(Endpoint endpoint, HttpRequest http) {
   });
   const bool queued = core_->workers.Submit(
       [job = shared_from_this(), endpoint, body = std::move(http.body)] { job->Prepare(endpoint, body); });
-  if (!queued) Fail(Overloaded("The server is busy: too many prompts wait to be tokenised.", core_->RetryAfterSeconds()));
+  if (!queued)
+    Fail(
+        Overloaded("The server is busy: too many prompts wait to be tokenised.", core_->RetryAfterSeconds()));
 }
 
 void GenerationService::Job::Cancel() {
@@ -135,10 +140,12 @@ void GenerationService::Job::Unregister() {
   }
 }
 
-// ---- Worker --------------------------------------------------------------------------------------------------------
+// ---- Worker
+// --------------------------------------------------------------------------------------------------------
 
 std::optional<ApiError> GenerationService::Job::Parse(Endpoint endpoint, const std::string& body,
-                                                      GenerationRequest* request, std::vector<TokenizedPrompt>* prompts) {
+                                                      GenerationRequest* request,
+                                                      std::vector<TokenizedPrompt>* prompts) {
   const RequestRules& rules = core_->options.rules;
   auto error = endpoint == Endpoint::kChat ? ParseChatRequest(body, rules, request)
                                            : ParseCompletionRequest(body, rules, request);
@@ -162,7 +169,8 @@ void GenerationService::Job::Prepare(Endpoint endpoint, const std::string& body)
   if (client_id_.empty()) client_id_ = core_->RandomId();
   const std::string answer_id = (endpoint == Endpoint::kChat ? "chatcmpl-" : "cmpl-") + client_id_;
   const int64_t now_seconds =
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
   answer_ = Answer::Make(answer_id, now_seconds, std::move(request), std::move(prompts), core_->tokenizer,
                          core_->options.answer);
   // Here the job is handed over: until now the worker's alone, from now on the I/O thread's.
@@ -189,7 +197,8 @@ std::vector<Request> GenerationService::Job::MakeRequests(const GenerationReques
       one.request_id = fmt::format("{}", core_->next_engine_id++);
       one.prompt_ids = prompt.ids;
       one.sampling = request.sampling;
-      if (one.sampling.seed) *one.sampling.seed = static_cast<int64_t>(static_cast<uint64_t>(*one.sampling.seed) + i);
+      if (one.sampling.seed)
+        *one.sampling.seed = static_cast<int64_t>(static_cast<uint64_t>(*one.sampling.seed) + i);
       one.sampling.max_tokens = request.max_tokens
                                     ? std::max(*request.max_tokens, 1)
                                     : std::min(rest, core_->options.rules.default_max_tokens.value_or(rest));
@@ -208,40 +217,46 @@ void GenerationService::Job::SubmitAll(std::vector<Request> requests) {
       std::lock_guard lock(mutex_);
       engine_ids_.push_back(id);
     }
-    const Status status = cancelled_ ? Status(StatusCode::kCancelled, "the request was aborted") : core_->engine.Submit(
-        std::move(requests[i]), [job = shared_from_this(), i](RequestOutput output) {
-          job->Deliver(static_cast<int>(i), std::move(output));
-        });
+    const Status status = cancelled_
+                              ? Status(StatusCode::kCancelled, "the request was aborted")
+                              : core_->engine.Submit(std::move(requests[i]),
+                                                     [job = shared_from_this(), i](RequestOutput output) {
+                                                       job->Deliver(static_cast<int>(i), std::move(output));
+                                                     });
     if (!status.ok()) {
       Cancel();
-      response_->Post([job = shared_from_this(), error = ErrorFromStatus(status, core_->RetryAfterSeconds())] {
-        job->Fail(error);
-      });
+      response_->Post([job = shared_from_this(),
+                       error = ErrorFromStatus(status, core_->RetryAfterSeconds())] { job->Fail(error); });
       return;
     }
     if (cancelled_) core_->engine.Abort(id);  // the client may have gone between the two lines above
   }
 }
 
-// ---- Engine's thread -----------------------------------------------------------------------------------------------
+// ---- Engine's thread
+// -----------------------------------------------------------------------------------------------
 
 void GenerationService::Job::Deliver(int choice_idx, RequestOutput output) {
   {
     std::lock_guard lock(mutex_);
     std::optional<RequestOutput>& slot = mailbox_[choice_idx];
-    if (slot) MergeOutput(std::move(output), &*slot);
-    else slot = std::move(output);
+    if (slot)
+      MergeOutput(std::move(output), &*slot);
+    else
+      slot = std::move(output);
     if (std::exchange(drain_posted_, true)) return;
   }
   response_->Post([job = shared_from_this()] { job->Drain(); });
 }
 
-// ---- I/O thread: outputs -------------------------------------------------------------------------------------------
+// ---- I/O thread: outputs
+// -------------------------------------------------------------------------------------------
 
 void GenerationService::Job::Drain() {
   if (over_) return;
   if (response_->congested()) {
-    // Held strongly: the engine may have finished and forgotten the job. The callback goes when the exchange does.
+    // Held strongly: the engine may have finished and forgotten the job. The callback goes when the exchange
+    // does.
     response_->OnDrained([job = shared_from_this()] { job->Drain(); });
     return;
   }
@@ -263,7 +278,8 @@ void GenerationService::Job::Drain() {
     response_->Write(events);
     if (finished) response_->EndStream();
   } else if (finished) {
-    response_->Send({.status = 200, .content_type = "application/json", .headers = {}, .body = answer_->Whole()});
+    response_->Send(
+        {.status = 200, .content_type = "application/json", .headers = {}, .body = answer_->Whole()});
   }
   if (finished) over_ = true;
 }
@@ -299,24 +315,28 @@ void GenerationService::Job::OnIdle() {
   response_->Write(": keep-alive\n\n");
 }
 
-// ---- GenerationService ---------------------------------------------------------------------------------------------
+// ---- GenerationService
+// ---------------------------------------------------------------------------------------------
 
 int EstimateRetryAfterSeconds(const EngineStats& stats) {
   constexpr int kLeast = 1, kMost = 300;
   const auto prefill = stats.histograms.find("request_prefill_time_seconds");
-  if (stats.prompt_tokens == 0 || prefill == stats.histograms.end() || prefill->second.sum <= 0) return kLeast;
+  if (stats.prompt_tokens == 0 || prefill == stats.histograms.end() || prefill->second.sum <= 0)
+    return kLeast;
   const double tokens_per_second = static_cast<double>(stats.prompt_tokens) / prefill->second.sum;
   const double seconds = static_cast<double>(stats.waiting_prompt_tokens) / tokens_per_second;
   return static_cast<int>(std::clamp<double>(seconds + 0.5, kLeast, kMost));
 }
 
-GenerationService::GenerationService(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
-                                     WorkerPool& workers, GenerationOptions options)
+GenerationService::GenerationService(Engine& engine, const Tokenizer& tokenizer,
+                                     const ChatTemplate* chat_template, WorkerPool& workers,
+                                     GenerationOptions options)
     : core_(std::make_shared<Core>(engine, tokenizer, chat_template, workers, std::move(options))) {}
 
 GenerationService::~GenerationService() = default;
 
-void GenerationService::Handle(Endpoint endpoint, HttpRequest request, std::shared_ptr<ResponseWriter> response) {
+void GenerationService::Handle(Endpoint endpoint, HttpRequest request,
+                               std::shared_ptr<ResponseWriter> response) {
   std::make_shared<Job>(core_, std::move(response))->Start(endpoint, std::move(request));
 }
 

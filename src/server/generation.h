@@ -1,5 +1,5 @@
-// GenerationService: from an HTTP request for text to its answer. It owns what is between the I/O thread, the worker
-// pool and the engine's thread, and what happens when the client goes away.
+// GenerationService: from an HTTP request for text to its answer. It owns what is between the I/O thread, the
+// worker pool and the engine's thread, and what happens when the client goes away.
 //
 //   I/O thread ── body ──▶ worker: parse, render, tokenise, Engine::Submit ×(prompts · n)
 //   engine thread ── outputs ──▶ mailbox ──▶ I/O thread: JSON, SSE
@@ -36,13 +36,14 @@ int EstimateRetryAfterSeconds(const EngineStats& stats);
 class GenerationService {
  public:
   // All are used until the service's last request is over.
-  GenerationService(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate* chat_template, WorkerPool& workers,
-                    GenerationOptions options);
+  GenerationService(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
+                    WorkerPool& workers, GenerationOptions options);
   ~GenerationService();
 
   // I/O thread.
   void Handle(Endpoint endpoint, HttpRequest request, std::shared_ptr<ResponseWriter> response);
-  // Ends the requests of these ids (as answered: "chatcmpl-…", or as the client set them). Unknown ids are ignored.
+  // Ends the requests of these ids (as answered: "chatcmpl-…", or as the client set them). Unknown ids are
+  // ignored.
   void Abort(std::span<const std::string> ids);
   // HTTP requests that are not answered yet.
   int num_open() const;

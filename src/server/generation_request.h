@@ -1,5 +1,5 @@
-// GenerationRequest: what one HTTP request for text asks, whichever endpoint it came to, validated as far as it can be
-// before the prompt is tokenised.
+// GenerationRequest: what one HTTP request for text asks, whichever endpoint it came to, validated as far as
+// it can be before the prompt is tokenised.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -43,9 +43,9 @@ struct GenerationRequest {
   bool include_usage = false;
   bool continuous_usage_stats = false;
 
-  bool echo = false;                      // kCompletions
-  std::optional<int32_t> logprobs;        // how many alternatives to print beside each token
-  std::optional<int32_t> prompt_logprobs; // to be printed as such (echo needs them otherwise)
+  bool echo = false;                       // kCompletions
+  std::optional<int32_t> logprobs;         // how many alternatives to print beside each token
+  std::optional<int32_t> prompt_logprobs;  // to be printed as such (echo needs them otherwise)
   bool return_token_ids = false;
   bool return_tokens_as_token_ids = false;
 };

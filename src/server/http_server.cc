@@ -1,10 +1,10 @@
-// The only file that knows Boost. One I/O thread runs everything here: a coroutine per connection reads requests, and
-// while an answer is pending goes on reading, because that is how a disconnect shows. What it reads then is the next,
-// pipelined request. Writing is a chain of callbacks beside it. Timeouts are times in the connections, looked at by
-// one ticking timer, so that they cost no timer each.
+// The only file that knows Boost. One I/O thread runs everything here: a coroutine per connection reads
+// requests, and while an answer is pending goes on reading, because that is how a disconnect shows. What it
+// reads then is the next, pipelined request. Writing is a chain of callbacks beside it. Timeouts are times in
+// the connections, looked at by one ticking timer, so that they cost no timer each.
 //
-// Life of an exchange: the connection holds it, and handlers hold it as a ResponseWriter; it loses its connection when
-// it is over (answered, or the client has gone), and is a husk from then on.
+// Life of an exchange: the connection holds it, and handlers hold it as a ResponseWriter; it loses its
+// connection when it is over (answered, or the client has gone), and is a husk from then on.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http_server.h"
@@ -46,8 +46,8 @@ using asio::ip::tcp;
 using boost::system::error_code;
 using RequestParser = beast::http::request_parser<beast::http::string_body>;
 
-constexpr size_t kReadBytes = 16 << 10;           // a read while watching
-constexpr size_t kMaxPipelinedBytes = 64 << 10;   // read ahead of an unfinished answer
+constexpr size_t kReadBytes = 16 << 10;          // a read while watching
+constexpr size_t kMaxPipelinedBytes = 64 << 10;  // read ahead of an unfinished answer
 constexpr int64_t kLingerUs = 2'000'000;
 constexpr int64_t kNever = INT64_MAX;
 
@@ -71,7 +71,8 @@ class Connection;
 
 class Exchange : public ResponseWriter {
  public:
-  Exchange(std::shared_ptr<IoLoop> loop, Connection* connection, bool head_only, unsigned http_minor, bool keep_alive)
+  Exchange(std::shared_ptr<IoLoop> loop, Connection* connection, bool head_only, unsigned http_minor,
+           bool keep_alive)
       : loop_(std::move(loop)),
         connection_(connection),
         head_only_(head_only),
@@ -184,8 +185,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Close();
 
  private:
-  // Reads one request into `parser`; false if the connection is to end, with an error already queued where the
-  // client is owed one.
+  // Reads one request into `parser`; false if the connection is to end, with an error already queued where
+  // the client is owed one.
   asio::awaitable<bool> ReadRequest(RequestParser& parser);
   asio::awaitable<bool> ReadBody(RequestParser& parser);
   asio::awaitable<void> WatchUntilAnswered();
@@ -198,7 +199,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void OnWritten(error_code ec, size_t size);
   void EndExchange(bool gone);
   bool PeerHungUp();
-  // Counts what has been read of a body, until the request is over; false if all bodies together are too much.
+  // Counts what has been read of a body, until the request is over; false if all bodies together are too
+  // much.
   bool HoldBody(size_t size);
   void ReleaseBody() { HoldBody(0); }
 
@@ -209,7 +211,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string peer_;
   std::shared_ptr<Exchange> exchange_;
   size_t body_bytes_ = 0;  // this connection's part of Shared::body_bytes
-  bool linger_ = false;  // the client may still be sending: read it away before closing, or it sees a reset
+  bool linger_ = false;    // the client may still be sending: read it away before closing, or it sees a reset
 
   int64_t read_deadline_us_ = kNever;
   bool read_timed_out_ = false;
@@ -221,7 +223,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   int64_t last_write_progress_us_ = 0;
 };
 
-// ---- Exchange ------------------------------------------------------------------------------------------------------
+// ---- Exchange
+// ------------------------------------------------------------------------------------------------------
 
 void Exchange::AppendHead(const HttpResponse& response, std::string_view framing) {
   status_ = response.status;
@@ -232,8 +235,10 @@ void Exchange::AppendHead(const HttpResponse& response, std::string_view framing
   if (!response.content_type.empty()) head += fmt::format("Content-Type: {}\r\n", response.content_type);
   for (const auto& [name, value] : response.headers) head += fmt::format("{}: {}\r\n", name, value);
   for (const auto& [name, value] : headers_) head += fmt::format("{}: {}\r\n", name, value);
-  if (!keep_alive_) head += "Connection: close\r\n";
-  else if (http_minor_ == 0) head += "Connection: keep-alive\r\n";
+  if (!keep_alive_)
+    head += "Connection: close\r\n";
+  else if (http_minor_ == 0)
+    head += "Connection: keep-alive\r\n";
   head += framing;
   head += "\r\n";
   connection_->Append(head);
@@ -241,7 +246,8 @@ void Exchange::AppendHead(const HttpResponse& response, std::string_view framing
 
 void Exchange::Send(HttpResponse response) {
   if (!connection_ || started()) return;
-  AppendHead(response, response.status == 204 ? "" : fmt::format("Content-Length: {}\r\n", response.body.size()));
+  AppendHead(response,
+             response.status == 204 ? "" : fmt::format("Content-Length: {}\r\n", response.body.size()));
   if (!head_only_) connection_->Append(response.body);
   Complete();
 }
@@ -291,7 +297,8 @@ void Exchange::Over(bool gone) {
   for (const auto& callback : on_done) callback(gone ? 499 : status_);
 }
 
-// ---- Connection: reading -------------------------------------------------------------------------------------------
+// ---- Connection: reading
+// -------------------------------------------------------------------------------------------
 
 asio::awaitable<void> Connection::Run() {
   const auto self = shared_from_this();
@@ -320,7 +327,8 @@ asio::awaitable<bool> Connection::ReadRequest(RequestParser& parser) {
     buffer_.commit(size);
   }
   read_deadline_us_ = NowUs() + options.header_timeout_us;
-  co_await beast::http::async_read_header(socket_, buffer_, parser, asio::redirect_error(asio::use_awaitable, ec));
+  co_await beast::http::async_read_header(socket_, buffer_, parser,
+                                          asio::redirect_error(asio::use_awaitable, ec));
   if (ec) co_return RefuseParseError(ec);
   const auto& head = parser.get();
   if (static_cast<size_t>(std::distance(head.begin(), head.end())) > options.max_headers) {
@@ -348,7 +356,8 @@ asio::awaitable<bool> Connection::ReadBody(RequestParser& parser) {
   while (!parser.is_done()) {
     error_code ec;
     read_deadline_us_ = std::min(last_us, NowUs() + options.body_stall_timeout_us);
-    co_await beast::http::async_read_some(socket_, buffer_, parser, asio::redirect_error(asio::use_awaitable, ec));
+    co_await beast::http::async_read_some(socket_, buffer_, parser,
+                                          asio::redirect_error(asio::use_awaitable, ec));
     if (ec) co_return RefuseParseError(ec);
     if (!HoldBody(parser.get().body().size())) {
       Refuse(503, "the server holds too many large requests");
@@ -433,7 +442,8 @@ std::shared_ptr<Exchange> Connection::Dispatch(RequestParser& parser) {
   return exchange;
 }
 
-// Returns when the exchange is over. Until then reads, to see the client go; what comes is kept for the next request.
+// Returns when the exchange is over. Until then reads, to see the client go; what comes is kept for the next
+// request.
 asio::awaitable<void> Connection::WatchUntilAnswered() {
   while (exchange_) {
     error_code ec;
@@ -462,11 +472,13 @@ asio::awaitable<void> Connection::Linger() {
   read_deadline_us_ = NowUs() + kLingerUs;
   while (linger_ && !ec) {
     buffer_.clear();
-    co_await socket_.async_read_some(buffer_.prepare(kReadBytes), asio::redirect_error(asio::use_awaitable, ec));
+    co_await socket_.async_read_some(buffer_.prepare(kReadBytes),
+                                     asio::redirect_error(asio::use_awaitable, ec));
   }
 }
 
-// ---- Connection: writing -------------------------------------------------------------------------------------------
+// ---- Connection: writing
+// -------------------------------------------------------------------------------------------
 
 void Connection::Append(std::string_view data) { out_ += data; }
 
@@ -513,7 +525,8 @@ void Connection::OnWritten(error_code ec, size_t size) {
   Pump();
 }
 
-// ---- Connection: ending --------------------------------------------------------------------------------------------
+// ---- Connection: ending
+// --------------------------------------------------------------------------------------------
 
 void Connection::EndExchange(bool gone) {
   const std::shared_ptr<Exchange> exchange = std::exchange(exchange_, nullptr);
@@ -559,7 +572,8 @@ void Connection::Tick(int64_t now_us) {
 
 }  // namespace
 
-// ---- HttpServer ----------------------------------------------------------------------------------------------------
+// ---- HttpServer
+// ----------------------------------------------------------------------------------------------------
 
 struct HttpServer::Impl {
   explicit Impl(HttpServerOptions options, HttpHandler handler) {
@@ -687,13 +701,15 @@ void HttpServer::Stop() {
     impl->acceptor.close(ec);
     impl->ticker.cancel();
     std::vector<std::shared_ptr<Connection>> connections;
-    for (Connection* connection : impl->shared->connections) connections.push_back(connection->shared_from_this());
+    for (Connection* connection : impl->shared->connections)
+      connections.push_back(connection->shared_from_this());
     for (const auto& connection : connections) connection->Close();
     impl->loop->Close();
     impl->loop->context.stop();
   });
   impl_->thread.join();
-  // What was queued runs to its end here: coroutines whose sockets are closed, tasks that find their exchange over.
+  // What was queued runs to its end here: coroutines whose sockets are closed, tasks that find their exchange
+  // over.
   impl_->loop->context.restart();
   impl_->loop->context.poll();
   impl_->shared->handler = nullptr;

@@ -9,8 +9,8 @@
 #include <thread>
 
 #include "base/log.h"
-#include "server/fake_engine.h"
-#include "server/test_client.h"
+#include "server/testing/fake_engine.h"
+#include "server/testing/test_client.h"
 
 namespace penstock {
 namespace {
@@ -67,7 +67,8 @@ TEST_F(HttpServerTest, AnswersPipelinedRequestsInOrder) {
   Start();
   TestClient client(port());
   std::string text;
-  for (int i = 0; i < 50; ++i) text += TestClient::Format("POST", fmt::format("/{}", i), std::string(i * 100 + 1, 'x'));
+  for (int i = 0; i < 50; ++i)
+    text += TestClient::Format("POST", fmt::format("/{}", i), std::string(i * 100 + 1, 'x'));
   client.SendRaw(text);
   for (int i = 0; i < 50; ++i) {
     EXPECT_EQ(client.Receive().body, fmt::format("POST /{} {}", i, std::string(i * 100 + 1, 'x')));
@@ -86,7 +87,9 @@ TEST_F(HttpServerTest, HeadHasNoBody) {
 TEST_F(HttpServerTest, ReadsChunkedBodies) {
   Start();
   TestClient client(port());
-  client.SendRaw("POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n");
+  client.SendRaw(
+      "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n");
   EXPECT_EQ(client.Receive().body, "POST /c abcde");
 }
 
@@ -111,7 +114,8 @@ TEST_F(HttpServerTest, LimitsOfHeaderAndBody) {
          std::string text = "GET / HTTP/1.1\r\n";
          for (int i = 0; i < 300; ++i) text += fmt::format("X{}: 1\r\n", i);
          return text + "\r\n";
-       }(), 431},
+       }(),
+       431},
       {"POST / HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n", 413},
       {"POST / HTTP/1.1\r\nContent-Length: 1048577\r\nExpect: 100-continue\r\n\r\n", 413},
       {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n200000\r\n" + std::string(0x200000, 'x'), 413},
@@ -139,21 +143,22 @@ TEST_F(HttpServerTest, BodiesOfAllRequestsTogetherAreLimited) {
   ASSERT_TRUE(Eventually([&] { return num_requests_ == 4; }));
   EXPECT_EQ(first.Call("POST", "/", std::string(200'000, 'x')).status, 503);
   holder.Close();
-  EXPECT_TRUE(Eventually([&] { return TestClient(port()).Call("POST", "/", std::string(200'000, 'x')).status == 200; }));
+  EXPECT_TRUE(Eventually(
+      [&] { return TestClient(port()).Call("POST", "/", std::string(200'000, 'x')).status == 200; }));
 }
 
 TEST_F(HttpServerTest, WhatIsNotHttpIsRefused) {
   Start();
-  for (const char* text : {
-           "nonsense\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n",
-           "GET / HTTP/1.1\r\n: empty\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-           "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-           "POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
-           "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
-           "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
-           "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
-           "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-           "\x16\x03\x01\x02\x01\x01\xfc\x03\x03 TLS hello\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"}) {
+  for (const char* text :
+       {"nonsense\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        "GET / HTTP/1.1\r\n: empty\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "\x16\x03\x01\x02\x01\x01\xfc\x03\x03 TLS hello\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"}) {
     SCOPED_TRACE(text);
     TestClient client(port());
     client.SendRaw(text);

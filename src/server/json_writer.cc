@@ -10,7 +10,8 @@
 namespace penstock {
 namespace {
 
-// Bytes that cannot be copied as they are: controls, quote, backslash, and all that is not ASCII (to be checked).
+// Bytes that cannot be copied as they are: controls, quote, backslash, and all that is not ASCII (to be
+// checked).
 constexpr std::array<bool, 256> MakeSpecial() {
   std::array<bool, 256> special{};
   for (int c = 0; c < 256; ++c) special[c] = c < 0x20 || c == '"' || c == '\\' || c >= 0x80;
@@ -18,8 +19,8 @@ constexpr std::array<bool, 256> MakeSpecial() {
 }
 constexpr std::array<bool, 256> kSpecial = MakeSpecial();
 
-// The length of the UTF-8 character at the beginning of `text`, 0 if there is no valid one (RFC 3629: no overlong
-// forms, no surrogates, nothing above U+10FFFF).
+// The length of the UTF-8 character at the beginning of `text`, 0 if there is no valid one (RFC 3629: no
+// overlong forms, no surrogates, nothing above U+10FFFF).
 size_t Utf8Length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const auto continues = [&](size_t i) { return i < text.size() && (byte(i) & 0xC0) == 0x80; };
@@ -82,8 +83,10 @@ void AppendJsonString(std::string_view text, std::string* out) {
       }
     }
     out->append(text, run_begin, i - run_begin);
-    if (c >= 0x80) *out += "\xEF\xBF\xBD";
-    else AppendEscaped(c, out);
+    if (c >= 0x80)
+      *out += "\xEF\xBF\xBD";
+    else
+      AppendEscaped(c, out);
     run_begin = ++i;
   }
   out->append(text, run_begin, text.size() - run_begin);

@@ -1,5 +1,5 @@
-// JsonWriter: appends JSON to a string, with the commas in the right places. For answers, which are written once for
-// each token; configuration and small fixed documents use base/json.h.
+// JsonWriter: appends JSON to a string, with the commas in the right places. For answers, which are written
+// once for each token; configuration and small fixed documents use base/json.h.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -29,7 +29,7 @@ class JsonWriter {
 
   JsonWriter& String(std::string_view value);
   JsonWriter& Int(int64_t value);
-  JsonWriter& Float(float value);    // the shortest digits that read back the same; not finite: null
+  JsonWriter& Float(float value);  // the shortest digits that read back the same; not finite: null
   JsonWriter& Double(double value);
   JsonWriter& Bool(bool value) { return Raw(value ? "true" : "false"); }
   JsonWriter& Null() { return Raw("null"); }

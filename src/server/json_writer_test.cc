@@ -15,7 +15,16 @@ namespace {
 TEST(JsonWriterTest, CommasAndNesting) {
   std::string text;
   JsonWriter json(&text);
-  json.BeginObject().Key("a").Int(-1).Key("b").BeginArray().Null().Bool(true).BeginObject().EndObject().EndArray();
+  json.BeginObject()
+      .Key("a")
+      .Int(-1)
+      .Key("b")
+      .BeginArray()
+      .Null()
+      .Bool(true)
+      .BeginObject()
+      .EndObject()
+      .EndArray();
   json.Key("c").BeginArray().EndArray().Key("d").Float(-0.25f).EndObject();
   EXPECT_EQ(text, R"({"a":-1,"b":[null,true,{}],"c":[],"d":-0.25})");
 }
@@ -29,8 +38,10 @@ TEST(JsonWriterTest, EveryFloatReadsBackTheSame) {
     std::string text;
     JsonWriter(&text).Float(value);
     const Json read = Json::parse(text);
-    if (std::isfinite(value)) ASSERT_EQ(read.get<float>(), value) << text;
-    else ASSERT_TRUE(read.is_null());
+    if (std::isfinite(value))
+      ASSERT_EQ(read.get<float>(), value) << text;
+    else
+      ASSERT_TRUE(read.is_null());
   }
 }
 
@@ -44,8 +55,8 @@ TEST(JsonWriterTest, StringsReadBackTheSame) {
 }
 
 TEST(JsonWriterTest, BytesThatAreNotUtf8AreReplaced) {
-  for (const char* bad : {"\xff", "\x80", "\xc0\x80", "\xc3", "\xe4\xb8", "\xed\xa0\x80", "\xf5\x80\x80\x80", "\xf0\x80\x80\x80",
-                          "\xe0\x80\x80", "\xf4\x90\x80\x80"}) {
+  for (const char* bad : {"\xff", "\x80", "\xc0\x80", "\xc3", "\xe4\xb8", "\xed\xa0\x80", "\xf5\x80\x80\x80",
+                          "\xf0\x80\x80\x80", "\xe0\x80\x80", "\xf4\x90\x80\x80"}) {
     std::string text;
     AppendJsonString(std::string("a") + bad + "z", &text);
     const Json read = Json::parse(text, nullptr, /*allow_exceptions=*/false);

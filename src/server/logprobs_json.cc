@@ -26,7 +26,8 @@ std::string LogprobsPrinter::TokenText(TokenId id) const {
   return text.ok() ? *std::move(text) : std::string();
 }
 
-void LogprobsPrinter::Chat(std::span<const PositionLogprobs> positions, int32_t num_top, JsonWriter* json) const {
+void LogprobsPrinter::Chat(std::span<const PositionLogprobs> positions, int32_t num_top,
+                           JsonWriter* json) const {
   json->BeginObject().Key("content").BeginArray();
   for (const PositionLogprobs& position : positions) {
     json->BeginObject();
@@ -42,9 +43,10 @@ void LogprobsPrinter::Chat(std::span<const PositionLogprobs> positions, int32_t 
   json->EndArray().EndObject();
 }
 
-// An object by token text: the most likely ones, and the chosen one if it is not among them. Of tokens with the same
-// text the more likely one is printed.
-void LogprobsPrinter::TopOfCompletion(const PositionLogprobs& position, int32_t num_top, JsonWriter* json) const {
+// An object by token text: the most likely ones, and the chosen one if it is not among them. Of tokens with
+// the same text the more likely one is printed.
+void LogprobsPrinter::TopOfCompletion(const PositionLogprobs& position, int32_t num_top,
+                                      JsonWriter* json) const {
   std::vector<std::string> seen;
   const auto add = [&](const TokenLogprob& token) {
     std::string text = TokenText(token.id);
@@ -58,9 +60,10 @@ void LogprobsPrinter::TopOfCompletion(const PositionLogprobs& position, int32_t 
   json->EndObject();
 }
 
-void LogprobsPrinter::Completion(std::span<const TokenId> echoed, std::span<const PositionLogprobs> echoed_logprobs,
-                                 std::span<const PositionLogprobs> positions, int32_t num_top, int64_t text_offset,
-                                 JsonWriter* json) const {
+void LogprobsPrinter::Completion(std::span<const TokenId> echoed,
+                                 std::span<const PositionLogprobs> echoed_logprobs,
+                                 std::span<const PositionLogprobs> positions, int32_t num_top,
+                                 int64_t text_offset, JsonWriter* json) const {
   // Entry by entry: the token, and its log-probabilities where there are some.
   std::vector<std::pair<std::string, const PositionLogprobs*>> entries;
   entries.reserve(echoed.size() + positions.size());
@@ -68,7 +71,8 @@ void LogprobsPrinter::Completion(std::span<const TokenId> echoed, std::span<cons
     const bool known = i > 0 && i - 1 < echoed_logprobs.size();
     entries.emplace_back(TokenText(echoed[i]), known ? &echoed_logprobs[i - 1] : nullptr);
   }
-  for (const PositionLogprobs& position : positions) entries.emplace_back(TokenText(position.chosen.id), &position);
+  for (const PositionLogprobs& position : positions)
+    entries.emplace_back(TokenText(position.chosen.id), &position);
 
   json->BeginObject().Key("text_offset").BeginArray();
   for (const auto& [text, position] : entries) {
@@ -77,15 +81,19 @@ void LogprobsPrinter::Completion(std::span<const TokenId> echoed, std::span<cons
   }
   json->EndArray().Key("token_logprobs").BeginArray();
   for (const auto& [text, position] : entries) {
-    if (position) json->Float(Printable(position->chosen.logprob));
-    else json->Null();
+    if (position)
+      json->Float(Printable(position->chosen.logprob));
+    else
+      json->Null();
   }
   json->EndArray().Key("tokens").BeginArray();
   for (const auto& [text, position] : entries) json->String(text);
   json->EndArray().Key("top_logprobs").BeginArray();
   for (const auto& [text, position] : entries) {
-    if (position) TopOfCompletion(*position, num_top, json);
-    else json->Null();
+    if (position)
+      TopOfCompletion(*position, num_top, json);
+    else
+      json->Null();
   }
   json->EndArray().EndObject();
 }

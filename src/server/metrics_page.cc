@@ -24,8 +24,10 @@ std::string EscapeLabel(std::string_view value) {
   std::string escaped;
   for (const char c : value) {
     if (c == '\\' || c == '"') escaped += '\\';
-    if (c == '\n') escaped += "\\n";
-    else escaped += c;
+    if (c == '\n')
+      escaped += "\\n";
+    else
+      escaped += c;
   }
   return escaped;
 }
@@ -67,7 +69,8 @@ class Page {
   void WriteLabels(Labels labels, std::string_view upper_bound = {}) {
     std::string inside = common_labels_;
     const auto add = [&](std::string_view key, std::string_view value) {
-      fmt::format_to(std::back_inserter(inside), "{}{}=\"{}\"", inside.empty() ? "" : ",", key, EscapeLabel(value));
+      fmt::format_to(std::back_inserter(inside), "{}{}=\"{}\"", inside.empty() ? "" : ",", key,
+                     EscapeLabel(value));
     };
     for (const auto& [key, value] : labels) add(key, value);
     if (!upper_bound.empty()) add("le", upper_bound);
@@ -80,15 +83,18 @@ class Page {
 
 void WriteGauges(const EngineStats& stats, const EngineLimits& limits, int64_t now_us, Page* page) {
   page->One("vllm:num_requests_running", "gauge", "Number of requests in execution.", stats.num_running);
-  page->One("vllm:num_requests_waiting", "gauge", "Number of requests waiting to be processed.", stats.num_waiting);
+  page->One("vllm:num_requests_waiting", "gauge", "Number of requests waiting to be processed.",
+            stats.num_waiting);
   page->Family("vllm:num_requests_waiting_by_reason", "gauge", "Number of requests waiting, by reason.");
   page->Sample("vllm:num_requests_waiting_by_reason", stats.num_waiting, {{"reason", "capacity"}});
   page->Sample("vllm:num_requests_waiting_by_reason", 0, {{"reason", "deferred"}});
-  page->One("vllm:kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.", stats.kv_cache_usage);
+  page->One("vllm:kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.",
+            stats.kv_cache_usage);
   page->Family("vllm:engine_sleep_state", "gauge", "Engine sleep state; this engine is always awake.");
   page->Sample("vllm:engine_sleep_state", 1, {{"sleep_state", "awake"}});
   const int64_t cache_tokens = int64_t{stats.num_blocks} * stats.block_size;
-  const double concurrency = limits.max_model_len > 0 ? static_cast<double>(cache_tokens) / limits.max_model_len : 0;
+  const double concurrency =
+      limits.max_model_len > 0 ? static_cast<double>(cache_tokens) / limits.max_model_len : 0;
   page->Family("vllm:cache_config_info", "gauge", "Information of the KV cache.");
   page->Sample("vllm:cache_config_info", 1,
                {{"block_size", std::to_string(stats.block_size)},
@@ -98,7 +104,8 @@ void WriteGauges(const EngineStats& stats, const EngineLimits& limits, int64_t n
   page->One("penstock:waiting_prompt_tokens", "gauge", "Prompt tokens not yet computed.",
             static_cast<double>(stats.waiting_prompt_tokens));
   page->One("penstock:steps_in_flight", "gauge", "Steps in the pipeline.", stats.steps_in_flight);
-  page->One("penstock:progress_age_seconds", "gauge", "Seconds since a step last came back, while steps are in flight.",
+  page->One("penstock:progress_age_seconds", "gauge",
+            "Seconds since a step last came back, while steps are in flight.",
             stats.steps_in_flight > 0 ? static_cast<double>(now_us - stats.last_progress_us) / 1e6 : 0.0);
 }
 
@@ -108,9 +115,10 @@ void WriteCounters(const EngineStats& stats, Page* page) {
   };
   counter("vllm:prompt_tokens_total", "Number of prefill tokens processed.", stats.prompt_tokens);
   page->Family("vllm:prompt_tokens_by_source_total", "counter", "Number of prompt tokens by source.");
-  page->Sample("vllm:prompt_tokens_by_source_total",
-               static_cast<double>(stats.prompt_tokens - std::min(stats.prompt_tokens, stats.prompt_tokens_cached)),
-               {{"source", "local_compute"}});
+  page->Sample(
+      "vllm:prompt_tokens_by_source_total",
+      static_cast<double>(stats.prompt_tokens - std::min(stats.prompt_tokens, stats.prompt_tokens_cached)),
+      {{"source", "local_compute"}});
   page->Sample("vllm:prompt_tokens_by_source_total", static_cast<double>(stats.prompt_tokens_cached),
                {{"source", "local_cache_hit"}});
   counter("vllm:prompt_tokens_cached_total", "Number of cached prompt tokens.", stats.prompt_tokens_cached);
@@ -121,7 +129,8 @@ void WriteCounters(const EngineStats& stats, Page* page) {
   page->Family("vllm:request_success_total", "counter", "Count of finished requests.");
   for (const char* reason : {"stop", "length", "abort", "error"}) {
     const auto it = stats.finished.find(reason);
-    page->Sample("vllm:request_success_total", it == stats.finished.end() ? 0 : static_cast<double>(it->second),
+    page->Sample("vllm:request_success_total",
+                 it == stats.finished.end() ? 0 : static_cast<double>(it->second),
                  {{"finished_reason", reason}});
   }
   page->Family("vllm:admission_rejections_total", "counter", "Requests refused before they were admitted.");
@@ -131,7 +140,8 @@ void WriteCounters(const EngineStats& stats, Page* page) {
   counter("penstock:steps_total", "Steps that came back from the pipeline.", stats.steps);
   page->Family("penstock:stage_busy_seconds_total", "counter", "Time that each stage spent executing.");
   for (size_t i = 0; i < stats.stage_busy_seconds.size(); ++i) {
-    page->Sample("penstock:stage_busy_seconds_total", stats.stage_busy_seconds[i], {{"stage", std::to_string(i)}});
+    page->Sample("penstock:stage_busy_seconds_total", stats.stage_busy_seconds[i],
+                 {{"stage", std::to_string(i)}});
   }
 }
 
@@ -158,7 +168,8 @@ void WriteProcess(const ProcessStats& process, Page* page) {
             process.start_time_seconds);
   page->One("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.",
             process.cpu_seconds);
-  page->One("process_open_fds", "gauge", "Number of open file descriptors.", static_cast<double>(process.open_fds));
+  page->One("process_open_fds", "gauge", "Number of open file descriptors.",
+            static_cast<double>(process.open_fds));
   page->One("process_max_fds", "gauge", "Maximum number of open file descriptors.",
             static_cast<double>(process.max_fds));
 }
@@ -199,7 +210,9 @@ ProcessStats ReadProcessStats() {
   }
   rusage usage{};
   if (getrusage(RUSAGE_SELF, &usage) == 0) {
-    const auto seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6; };
+    const auto seconds = [](const timeval& time) {
+      return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+    };
     stats.cpu_seconds = seconds(usage.ru_utime) + seconds(usage.ru_stime);
   }
   rlimit limit{};

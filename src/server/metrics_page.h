@@ -1,5 +1,5 @@
-// The page of /metrics, in Prometheus' text format. Names and labels are vLLM's, so that its dashboards work; what only
-// this server has begins with "penstock:".
+// The page of /metrics, in Prometheus' text format. Names and labels are vLLM's, so that its dashboards work;
+// what only this server has begins with "penstock:".
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

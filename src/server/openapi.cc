@@ -31,8 +31,10 @@ constexpr Field kCommonFields[] = {
     {"frequency_penalty", R"({"type":["number","null"],"minimum":-2,"maximum":2})"},
     {"repetition_penalty", R"({"type":["number","null"],"exclusiveMinimum":0,"maximum":1000000})"},
     {"seed", R"({"type":["integer","null"],"minimum":-9223372036854775808,"maximum":9223372036854775807})"},
-    {"logit_bias", R"({"type":["object","null"],"additionalProperties":{"type":"number","minimum":-100,"maximum":100}})"},
-    {"stop", R"({"anyOf":[{"type":"string","minLength":1},{"type":"array","items":{"type":"string","minLength":1}},{"type":"null"}]})"},
+    {"logit_bias",
+     R"({"type":["object","null"],"additionalProperties":{"type":"number","minimum":-100,"maximum":100}})"},
+    {"stop",
+     R"({"anyOf":[{"type":"string","minLength":1},{"type":"array","items":{"type":"string","minLength":1}},{"type":"null"}]})"},
     {"stop_token_ids", R"({"type":["array","null"],"items":{"type":"integer","minimum":0}})"},
     {"include_stop_str_in_output", R"({"type":["boolean","null"]})"},
     {"ignore_eos", R"({"type":["boolean","null"]})"},
@@ -103,8 +105,9 @@ Json Schema(std::span<const Field> fields, std::string_view required, bool with_
 }
 
 Json Responses(std::string_view content_type) {
-  const Json error = {{"description", "Error"},
-                      {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/ErrorResponse"}}}}}}}};
+  const Json error = {
+      {"description", "Error"},
+      {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/ErrorResponse"}}}}}}}};
   Json ok = {{"description", "Success"}};
   if (!content_type.empty()) ok["content"][std::string(content_type)] = {{"schema", Json::object()}};
   return {{"200", ok}, {"4XX", error}, {"5XX", error}};
@@ -114,7 +117,8 @@ Json Get(std::string_view summary, std::string_view content_type = "application/
   return {{"summary", summary}, {"responses", Responses(content_type)}};
 }
 
-Json Post(std::string_view summary, std::string_view schema, std::string_view content_type = "application/json") {
+Json Post(std::string_view summary, std::string_view schema,
+          std::string_view content_type = "application/json") {
   Json operation = {{"summary", summary}, {"responses", Responses(content_type)}};
   if (!schema.empty()) {
     operation["requestBody"] = {
@@ -134,7 +138,9 @@ std::string OpenApiDocument(const std::string& version) {
   paths["/v1/completions"]["post"] = Post("Continue a prompt", "CompletionRequest");
   paths["/v1/models"]["get"] = Get("Models that are served");
   paths["/v1/models/{model}"] = {
-      {"parameters", Json::array({{{"name", "model"}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}}})},
+      {"parameters",
+       Json::array(
+           {{{"name", "model"}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}}})},
       {"get", Get("One model")}};
   paths["/tokenize"]["post"] = Post("Token ids of text or of a conversation", "TokenizeRequest");
   paths["/detokenize"]["post"] = Post("Text of token ids", "DetokenizeRequest");

@@ -9,11 +9,12 @@ namespace {
 
 // vLLM's words: clients look for "maximum context length", and some read the numbers to try again with less.
 ApiError TooLong(const EngineLimits& limits, int64_t requested_tokens, int64_t prompt_tokens) {
-  return BadRequest("input_tokens",
-                    "This model's maximum context length is {} tokens. However, you requested {} output tokens and your "
-                    "prompt contains at least {} input tokens, for a total of at least {} tokens. Please reduce the "
-                    "length of the input prompt or the number of requested output tokens.",
-                    limits.max_model_len, requested_tokens, prompt_tokens, requested_tokens + prompt_tokens);
+  return BadRequest(
+      "input_tokens",
+      "This model's maximum context length is {} tokens. However, you requested {} output tokens and your "
+      "prompt contains at least {} input tokens, for a total of at least {} tokens. Please reduce the "
+      "length of the input prompt or the number of requested output tokens.",
+      limits.max_model_len, requested_tokens, prompt_tokens, requested_tokens + prompt_tokens);
 }
 
 void Truncate(const EngineLimits& limits, const GenerationRequest& request, std::vector<TokenId>* ids) {
@@ -22,14 +23,17 @@ void Truncate(const EngineLimits& limits, const GenerationRequest& request, std:
   int64_t keep = *options.truncate_prompt_tokens;
   if (keep < 0) keep = std::max<int64_t>(limits.max_model_len - int64_t{request.max_tokens.value_or(1)}, 1);
   if (static_cast<int64_t>(ids->size()) <= keep) return;
-  if (options.truncate_left) ids->erase(ids->begin(), ids->end() - keep);
-  else ids->resize(keep);
+  if (options.truncate_left)
+    ids->erase(ids->begin(), ids->end() - keep);
+  else
+    ids->resize(keep);
 }
 
-std::optional<ApiError> Encode(const PromptTools& tools, const GenerationRequest& request, const std::string& text,
-                               std::vector<TokenId>* ids) {
+std::optional<ApiError> Encode(const PromptTools& tools, const GenerationRequest& request,
+                               const std::string& text, std::vector<TokenId>* ids) {
   // Without tokenising: n bytes are at least n / max_token_bytes tokens.
-  const int64_t least_tokens = static_cast<int64_t>(text.size()) / std::max(tools.tokenizer.max_token_bytes(), 1);
+  const int64_t least_tokens =
+      static_cast<int64_t>(text.size()) / std::max(tools.tokenizer.max_token_bytes(), 1);
   if (least_tokens > tools.limits.max_model_len && !request.tokenize.truncate_prompt_tokens) {
     return TooLong(tools.limits, request.max_tokens.value_or(0), least_tokens);
   }
@@ -45,8 +49,8 @@ std::optional<ApiError> Encode(const PromptTools& tools, const GenerationRequest
   return std::nullopt;
 }
 
-std::optional<ApiError> TokenizeOne(const PromptTools& tools, const GenerationRequest& request, PromptInput input,
-                                    TokenizedPrompt* prompt) {
+std::optional<ApiError> TokenizeOne(const PromptTools& tools, const GenerationRequest& request,
+                                    PromptInput input, TokenizedPrompt* prompt) {
   std::string* const text = std::get_if<std::string>(&input);
   if (text) {
     if (auto error = Encode(tools, request, *text, &prompt->ids)) return error;
@@ -59,8 +63,10 @@ std::optional<ApiError> TokenizeOne(const PromptTools& tools, const GenerationRe
 
   const int64_t num_tokens = static_cast<int64_t>(prompt->ids.size());
   // Room for one token at least, where the client leaves the number open.
-  const int64_t requested = request.max_tokens ? *request.max_tokens : (num_tokens == tools.limits.max_model_len ? 1 : 0);
-  if (num_tokens + requested > tools.limits.max_model_len) return TooLong(tools.limits, requested, num_tokens);
+  const int64_t requested =
+      request.max_tokens ? *request.max_tokens : (num_tokens == tools.limits.max_model_len ? 1 : 0);
+  if (num_tokens + requested > tools.limits.max_model_len)
+    return TooLong(tools.limits, requested, num_tokens);
 
   if (!request.echo) return std::nullopt;
   if (text && prompt->ids.size() == whole) {
@@ -74,10 +80,12 @@ std::optional<ApiError> TokenizeOne(const PromptTools& tools, const GenerationRe
 
 }  // namespace
 
-std::optional<ApiError> RenderChat(const PromptTools& tools, const ChatTemplateInput& input, std::string* text) {
+std::optional<ApiError> RenderChat(const PromptTools& tools, const ChatTemplateInput& input,
+                                   std::string* text) {
   if (!tools.chat_template) {
-    return BadRequest("messages",
-                      "this model has no chat template: use /v1/completions, or start the server with a template");
+    return BadRequest(
+        "messages",
+        "this model has no chat template: use /v1/completions, or start the server with a template");
   }
   Result<std::string> rendered = tools.chat_template->Render(input);
   if (!rendered.ok()) return ErrorFromStatus(rendered.status(), 1);

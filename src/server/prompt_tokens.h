@@ -1,5 +1,5 @@
-// From a parsed request to token ids: renders the chat template, tokenises, truncates, and checks lengths against the
-// context. Runs in the worker pool; may take long for long prompts.
+// From a parsed request to token ids: renders the chat template, tokenises, truncates, and checks lengths
+// against the context. Runs in the worker pool; may take long for long prompts.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -26,7 +26,8 @@ struct PromptTools {
 };
 
 // The prompt text of a conversation.
-std::optional<ApiError> RenderChat(const PromptTools& tools, const ChatTemplateInput& input, std::string* text);
+std::optional<ApiError> RenderChat(const PromptTools& tools, const ChatTemplateInput& input,
+                                   std::string* text);
 
 // All prompts of `request`, which it leaves without them, and request->sampling.max_tokens.
 std::optional<ApiError> TokenizePrompts(const PromptTools& tools, GenerationRequest* request,

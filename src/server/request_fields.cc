@@ -122,10 +122,11 @@ std::optional<ApiError> ReadTokenIds(std::string_view name, const dom::array& ar
   ids->reserve(array.size());
   for (const dom::element element : array) {
     const std::optional<int64_t> id = IsNumber(element) ? AsInt(element) : std::nullopt;
-    if (!id) return BadRequest(std::string(name), "{}: token ids must be integers, got {}", name, TypeName(element));
+    if (!id)
+      return BadRequest(std::string(name), "{}: token ids must be integers, got {}", name, TypeName(element));
     if (*id < 0 || *id >= vocab_size) {
-      return BadRequest(std::string(name), "{}: token id {} is out of vocabulary, expected 0 <= id < {}", name, *id,
-                        vocab_size);
+      return BadRequest(std::string(name), "{}: token id {} is out of vocabulary, expected 0 <= id < {}",
+                        name, *id, vocab_size);
     }
     ids->push_back(static_cast<TokenId>(*id));
   }
@@ -146,8 +147,10 @@ RequestFields::RequestFields(std::string_view body) : document_(std::make_unique
     Fail(BadRequest("", "the request body must be a JSON object, got {}", TypeName(root)));
   } else {
     for (const dom::key_value_pair field : ObjectOf(root)) {
-      if (field.value.is_null()) document_->fields.erase(field.key);
-      else document_->fields.insert_or_assign(field.key, field.value);
+      if (field.value.is_null())
+        document_->fields.erase(field.key);
+      else
+        document_->fields.insert_or_assign(field.key, field.value);
     }
   }
 }
@@ -156,7 +159,8 @@ RequestFields::~RequestFields() = default;
 RequestFields::RequestFields(RequestFields&&) noexcept = default;
 
 void RequestFields::WrongType(std::string_view name, std::string_view expected) {
-  Fail(BadRequest(std::string(name), "{} must be {}, got {}", name, expected, TypeName(*document_->Find(name))));
+  Fail(BadRequest(std::string(name), "{} must be {}, got {}", name, expected,
+                  TypeName(*document_->Find(name))));
 }
 
 bool RequestFields::Has(std::string_view name) const { return document_->Find(name) != nullptr; }
@@ -179,13 +183,17 @@ std::optional<int64_t> RequestFields::Int(std::string_view name, int64_t min, in
   const std::optional<int64_t> value = AsInt(*element);
   if (value && *value >= min && *value <= max) return value;
   const double number = DoubleOf(*element);
-  if (!value && std::trunc(number) != number) Fail(BadRequest(std::string(name), "{} must be an integer, got {}", name, number));
-  else if (max == INT64_MAX) Fail(BadRequest(std::string(name), "{} must be at least {}, got {}", name, min, number));
-  else Fail(BadRequest(std::string(name), "{} must be in [{}, {}], got {}", name, min, max, number));
+  if (!value && std::trunc(number) != number)
+    Fail(BadRequest(std::string(name), "{} must be an integer, got {}", name, number));
+  else if (max == INT64_MAX)
+    Fail(BadRequest(std::string(name), "{} must be at least {}, got {}", name, min, number));
+  else
+    Fail(BadRequest(std::string(name), "{} must be in [{}, {}], got {}", name, min, max, number));
   return std::nullopt;
 }
 
-std::optional<double> RequestFields::Number(std::string_view name, double min, double max, bool min_excluded) {
+std::optional<double> RequestFields::Number(std::string_view name, double min, double max,
+                                            bool min_excluded) {
   const dom::element* element = document_->Find(name);
   if (error_ || !element) return std::nullopt;
   if (!IsNumber(*element)) {
@@ -194,7 +202,8 @@ std::optional<double> RequestFields::Number(std::string_view name, double min, d
   }
   const double value = DoubleOf(*element);
   if (value <= max && (min_excluded ? value > min : value >= min)) return value;
-  Fail(BadRequest(std::string(name), "{} must be in {}{}, {}], got {}", name, min_excluded ? '(' : '[', min, max, value));
+  Fail(BadRequest(std::string(name), "{} must be in {}{}, {}], got {}", name, min_excluded ? '(' : '[', min,
+                  max, value));
   return std::nullopt;
 }
 
@@ -216,8 +225,10 @@ std::optional<std::vector<TokenId>> RequestFields::TokenIds(std::string_view nam
   }
   const dom::array array = ArrayOf(*element);
   std::vector<TokenId> ids;
-  if (std::optional<ApiError> error = ReadTokenIds(name, array, vocab_size, &ids)) Fail(std::move(*error));
-  else if (ids.size() > max_count) Fail(BadRequest(std::string(name), "{}: {} ids, at most {} are allowed", name, ids.size(), max_count));
+  if (std::optional<ApiError> error = ReadTokenIds(name, array, vocab_size, &ids))
+    Fail(std::move(*error));
+  else if (ids.size() > max_count)
+    Fail(BadRequest(std::string(name), "{}: {} ids, at most {} are allowed", name, ids.size(), max_count));
   if (error_) return std::nullopt;
   return ids;
 }
@@ -231,8 +242,8 @@ std::optional<std::vector<std::string>> RequestFields::Strings(std::string_view 
   } else if (element->is_array()) {
     for (const dom::element item : ArrayOf(*element)) {
       if (!item.is_string()) {
-        Fail(BadRequest(std::string(name), "{} must be a string or a list of strings, got {} in the list", name,
-                        TypeName(item)));
+        Fail(BadRequest(std::string(name), "{} must be a string or a list of strings, got {} in the list",
+                        name, TypeName(item)));
         return std::nullopt;
       }
       strings.emplace_back(StringOf(item));
@@ -242,7 +253,8 @@ std::optional<std::vector<std::string>> RequestFields::Strings(std::string_view 
     return std::nullopt;
   }
   if (strings.size() > max_count) {
-    Fail(BadRequest(std::string(name), "{}: {} strings, at most {} are allowed", name, strings.size(), max_count));
+    Fail(BadRequest(std::string(name), "{}: {} strings, at most {} are allowed", name, strings.size(),
+                    max_count));
     return std::nullopt;
   }
   for (const std::string& text : strings) {
@@ -268,16 +280,19 @@ std::vector<std::pair<TokenId, float>> RequestFields::TokenBiases(std::string_vi
     const char* const end = field.key.data() + field.key.size();
     const auto [parsed, code] = std::from_chars(field.key.data(), end, id);
     if (code != std::errc() || parsed != end || id < 0 || id >= vocab_size) {
-      Fail(BadRequest(std::string(name), "{}: \"{}\" is no token id, expected 0 <= id < {}", name, field.key, vocab_size));
+      Fail(BadRequest(std::string(name), "{}: \"{}\" is no token id, expected 0 <= id < {}", name, field.key,
+                      vocab_size));
       return biases;
     }
     if (!IsNumber(field.value)) {
-      Fail(BadRequest(std::string(name), "{}: the bias of {} must be a number, got {}", name, id, TypeName(field.value)));
+      Fail(BadRequest(std::string(name), "{}: the bias of {} must be a number, got {}", name, id,
+                      TypeName(field.value)));
       return biases;
     }
     const double bias = DoubleOf(field.value);
     if (!(std::abs(bias) <= max_abs)) {
-      Fail(BadRequest(std::string(name), "{}: the bias of {} must be in [{}, {}], got {}", name, id, -max_abs, max_abs, bias));
+      Fail(BadRequest(std::string(name), "{}: the bias of {} must be in [{}, {}], got {}", name, id, -max_abs,
+                      max_abs, bias));
       return biases;
     }
     biases.emplace_back(id, static_cast<float>(bias));
@@ -299,7 +314,8 @@ std::vector<PromptInput> RequestFields::Prompts(std::string_view name, int32_t v
   } else if (element->is_array()) {
     const dom::array array = ArrayOf(*element);
     if (array.size() > 0 && IsNumber(*array.begin())) {
-      std::optional<ApiError> error = ReadTokenIds(name, array, vocab_size, &prompts.emplace_back().emplace<1>());
+      std::optional<ApiError> error =
+          ReadTokenIds(name, array, vocab_size, &prompts.emplace_back().emplace<1>());
       if (error) Fail(std::move(*error));
       return prompts;
     }
@@ -309,8 +325,8 @@ std::vector<PromptInput> RequestFields::Prompts(std::string_view name, int32_t v
       } else if (item.is_string()) {
         prompts.emplace_back(std::string(StringOf(item)));
       } else if (item.is_array()) {
-        std::optional<ApiError> error = ReadTokenIds(name, ArrayOf(item), vocab_size,
-                                                     &prompts.emplace_back().emplace<1>());
+        std::optional<ApiError> error =
+            ReadTokenIds(name, ArrayOf(item), vocab_size, &prompts.emplace_back().emplace<1>());
         if (error) Fail(std::move(*error));
       } else {
         Fail(BadRequest(param, "{}: a list must hold strings, token ids or lists of token ids, got {}", name,
@@ -323,7 +339,8 @@ std::vector<PromptInput> RequestFields::Prompts(std::string_view name, int32_t v
     return prompts;
   }
   bool empty = prompts.empty();
-  for (const PromptInput& prompt : prompts) empty |= std::visit([](const auto& p) { return p.empty(); }, prompt);
+  for (const PromptInput& prompt : prompts)
+    empty |= std::visit([](const auto& p) { return p.empty(); }, prompt);
   if (empty) Fail(BadRequest(param, "{} must not be empty", name));
   return prompts;
 }
@@ -340,9 +357,7 @@ std::optional<Json> RequestFields::Value(std::string_view name) {
 bool RequestFields::IsNeutral(std::string_view name, Neutral neutral) const {
   const dom::element* element = document_->Find(name);
   if (!element) return true;
-  const auto is_number = [&](double value) {
-    return IsNumber(*element) && DoubleOf(*element) == value;
-  };
+  const auto is_number = [&](double value) { return IsNumber(*element) && DoubleOf(*element) == value; };
   switch (neutral) {
     case Neutral::kNull:
       return false;

@@ -1,10 +1,10 @@
-// RequestFields: typed, range-checked access to the fields of a JSON request body. simdjson reads the text (a body can
-// hold a million token ids) and shows in request_fields.cc only.
+// RequestFields: typed, range-checked access to the fields of a JSON request body. simdjson reads the text (a
+// body can hold a million token ids) and shows in request_fields.cc only.
 //
-// Rules for every field: null is the same as absent; of a key that is given twice the last counts; keys that nobody
-// asks for are ignored; a value of another type or outside its range is an error that names the field. The first
-// error is kept, and getters return nothing from then on, so that a parser is a plain list of fields with one check
-// of error() at its end.
+// Rules for every field: null is the same as absent; of a key that is given twice the last counts; keys that
+// nobody asks for are ignored; a value of another type or outside its range is an error that names the field.
+// The first error is kept, and getters return nothing from then on, so that a parser is a plain list of
+// fields with one check of error() at its end.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -55,7 +55,8 @@ class RequestFields {
   // A string or a list of strings.
   std::optional<std::vector<std::string>> Strings(std::string_view name, size_t max_count);
   // {"123": 0.5, …}
-  std::vector<std::pair<TokenId, float>> TokenBiases(std::string_view name, int32_t vocab_size, float max_abs);
+  std::vector<std::pair<TokenId, float>> TokenBiases(std::string_view name, int32_t vocab_size,
+                                                     float max_abs);
   // A string, a list of strings, a list of ids, or a list of lists of ids. Not empty, nor any of them.
   std::vector<PromptInput> Prompts(std::string_view name, int32_t vocab_size, size_t max_count);
   // Any value, of at most 64 levels and 4096 keys in one object.

@@ -38,14 +38,17 @@ void ParseStream(RequestFields* fields, GenerationRequest* request) {
                                    std::pair("continuous_usage_stats", &request->continuous_usage_stats)}) {
     const auto it = options->find(name);
     if (it == options->end() || it->is_null()) continue;
-    if (it->is_boolean()) *flag = it->get<bool>();
-    else fields->Fail(BadRequest("stream_options", "stream_options.{} must be a boolean", name));
+    if (it->is_boolean())
+      *flag = it->get<bool>();
+    else
+      fields->Fail(BadRequest("stream_options", "stream_options.{} must be a boolean", name));
   }
   request->continuous_usage_stats &= request->include_usage;
 }
 
 // How many alternatives; -1, all of the vocabulary, is always more than is allowed.
-std::optional<int32_t> ParseLogprobCount(std::string_view name, const RequestRules& rules, RequestFields* fields) {
+std::optional<int32_t> ParseLogprobCount(std::string_view name, const RequestRules& rules,
+                                         RequestFields* fields) {
   const std::optional<int64_t> count = fields->Int(name, 0, rules.engine.max_logprobs);
   if (!count) return std::nullopt;
   return static_cast<int32_t>(*count);
@@ -63,7 +66,8 @@ void ParsePromptLogprobs(const RequestRules& rules, RequestFields* fields, Gener
 void ParseIdentity(const RequestRules& rules, RequestFields* fields, GenerationRequest* request) {
   request->request_id = fields->String("request_id").value_or("");
   if (fields->Has("request_id") && !IsPlainRequestId(request->request_id)) {
-    fields->Fail(BadRequest("request_id", "request_id must be 1 to {} printable ASCII characters", kMaxIdChars));
+    fields->Fail(
+        BadRequest("request_id", "request_id must be 1 to {} printable ASCII characters", kMaxIdChars));
   }
   request->cache_salt = fields->String("cache_salt").value_or("");
   if (fields->Has("cache_salt") &&
@@ -74,7 +78,8 @@ void ParseIdentity(const RequestRules& rules, RequestFields* fields, GenerationR
   }
   request->priority = static_cast<int32_t>(fields->Int("priority", INT32_MIN, INT32_MAX).value_or(0));
   if (request->priority != 0 && !rules.allow_priority) {
-    fields->Fail(BadRequest("priority", "priority needs the scheduling policy \"priority\", which this server does not use"));
+    fields->Fail(BadRequest(
+        "priority", "priority needs the scheduling policy \"priority\", which this server does not use"));
   }
 }
 
@@ -84,7 +89,8 @@ void ParseTokenizeOptions(const RequestRules& rules, bool add_special_tokens, Re
   options.add_special_tokens = fields->Bool("add_special_tokens").value_or(add_special_tokens);
   options.truncate_prompt_tokens = fields->Int("truncate_prompt_tokens", -1, rules.engine.max_model_len);
   if (options.truncate_prompt_tokens == 0) {
-    fields->Fail(BadRequest("truncate_prompt_tokens", "truncate_prompt_tokens must be -1 or at least 1, got 0"));
+    fields->Fail(
+        BadRequest("truncate_prompt_tokens", "truncate_prompt_tokens must be -1 or at least 1, got 0"));
   }
   if (const std::optional<std::string> side = fields->String("truncation_side")) {
     if (*side != "left" && *side != "right") {
@@ -124,7 +130,8 @@ bool IsPlainRequestId(std::string_view id) {
          std::all_of(id.begin(), id.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
 }
 
-std::optional<ApiError> ParseChatRequest(std::string_view body, const RequestRules& rules, GenerationRequest* request) {
+std::optional<ApiError> ParseChatRequest(std::string_view body, const RequestRules& rules,
+                                         GenerationRequest* request) {
   RequestFields fields(body);
   if (fields.error()) return fields.error();
   request->endpoint = Endpoint::kChat;
@@ -133,7 +140,8 @@ std::optional<ApiError> ParseChatRequest(std::string_view body, const RequestRul
   ParseChatFields(&fields, &request->chat.emplace());
 
   const std::optional<int32_t> max_tokens = ToInt32(fields.Int("max_tokens", 1, INT32_MAX));
-  const std::optional<int32_t> max_completion_tokens = ToInt32(fields.Int("max_completion_tokens", 1, INT32_MAX));
+  const std::optional<int32_t> max_completion_tokens =
+      ToInt32(fields.Int("max_completion_tokens", 1, INT32_MAX));
   request->max_tokens = max_completion_tokens ? max_completion_tokens : max_tokens;
   CheckMinTokens(&fields, *request);
 
@@ -166,11 +174,13 @@ std::optional<ApiError> ParseCompletionRequest(std::string_view body, const Requ
   if (request->echo && request->logprobs && !request->sampling.prompt_logprobs) {
     request->sampling.prompt_logprobs = request->logprobs;
   }
-  if (!fields.error()) request->prompts = fields.Prompts("prompt", rules.engine.vocab_size, rules.max_prompts);
+  if (!fields.error())
+    request->prompts = fields.Prompts("prompt", rules.engine.vocab_size, rules.max_prompts);
   return fields.error();
 }
 
-std::optional<ApiError> ParseTokenizeRequest(std::string_view body, const RequestRules& rules, TokenizeRequest* request) {
+std::optional<ApiError> ParseTokenizeRequest(std::string_view body, const RequestRules& rules,
+                                             TokenizeRequest* request) {
   RequestFields fields(body);
   if (fields.error()) return fields.error();
   std::string model;
@@ -198,8 +208,10 @@ std::optional<ApiError> ParseDetokenizeRequest(std::string_view body, const Requ
   std::string model;
   ParseModel(rules, &fields, &model);
   std::optional<std::vector<TokenId>> tokens = fields.TokenIds("tokens", rules.engine.vocab_size, SIZE_MAX);
-  if (!tokens) fields.Fail(BadRequest("tokens", "tokens must be given"));
-  else request->tokens = *std::move(tokens);
+  if (!tokens)
+    fields.Fail(BadRequest("tokens", "tokens must be given"));
+  else
+    request->tokens = *std::move(tokens);
   return fields.error();
 }
 

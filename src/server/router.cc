@@ -59,8 +59,9 @@ bool HasValidKey(const HttpRequest& request, const std::vector<std::string>& key
   if (const std::string* header = request.FindHeader("authorization")) {
     constexpr std::string_view kScheme = "bearer ";
     const bool is_bearer = header->size() > kScheme.size() &&
-                           std::equal(kScheme.begin(), kScheme.end(), header->begin(),
-                                      [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b); });
+                           std::equal(kScheme.begin(), kScheme.end(), header->begin(), [](char a, char b) {
+                             return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b);
+                           });
     if (is_bearer) given = std::string_view(*header).substr(kScheme.size());
   }
   bool valid = false;
@@ -147,19 +148,22 @@ void Router::Account(const std::string& handler, const std::string& method, int 
 
 void Router::Handle(HttpRequest request, std::shared_ptr<ResponseWriter> response) {
   // Methods are counted by name, and a client can invent them.
-  const bool is_known = Contains({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}, request.method);
+  const bool is_known =
+      Contains({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}, request.method);
   const std::string method = is_known ? request.method : "other";
   const auto handler_name = std::make_shared<std::string>("none");
   const bool log = options_.access_log && !Contains(options_.access_log_skip, request.path);
-  response->OnDone([this, handler_name, method, begin_us = NowUs(),
-                    line = log ? fmt::format("{} - \"{} {} HTTP/1.1\"", request.peer, method, Printable(request.path))
-                               : std::string()](int status) {
-    Account(*handler_name, method, status, NowUs() - begin_us);
-    if (!line.empty()) LogInfo("{} {} {}", line, status, HttpReason(status));
-  });
+  response->OnDone(
+      [this, handler_name, method, begin_us = NowUs(),
+       line = log ? fmt::format("{} - \"{} {} HTTP/1.1\"", request.peer, method, Printable(request.path))
+                  : std::string()](int status) {
+        Account(*handler_name, method, status, NowUs() - begin_us);
+        if (!line.empty()) LogInfo("{} {} {}", line, status, HttpReason(status));
+      });
   if (options_.echo_request_id) {
     const std::string* id = request.FindHeader("x-request-id");
-    response->AddHeader("X-Request-Id", id && IsPlainRequestId(*id) ? *id : fmt::format("req-{}", next_request_id_++));
+    response->AddHeader("X-Request-Id",
+                        id && IsPlainRequestId(*id) ? *id : fmt::format("req-{}", next_request_id_++));
   }
   if (HandleCors(request, *response)) return;
   const Route* route = Find(request, *response, handler_name.get());
@@ -170,7 +174,8 @@ void Router::Handle(HttpRequest request, std::shared_ptr<ResponseWriter> respons
 
 std::vector<std::string> Router::RouteLines() const {
   std::vector<std::string> lines;
-  for (const Route& route : routes_) lines.push_back(fmt::format("{}, Methods: {}", route.path, route.method));
+  for (const Route& route : routes_)
+    lines.push_back(fmt::format("{}, Methods: {}", route.path, route.method));
   return lines;
 }
 

@@ -1,4 +1,5 @@
-// Router: from a request to the handler of its path, past API keys, CORS and draining; counts and logs answers.
+// Router: from a request to the handler of its path, past API keys, CORS and draining; counts and logs
+// answers.
 //
 // Add() before the server starts; Handle() on the I/O thread.
 //
@@ -18,7 +19,7 @@
 namespace penstock {
 
 struct CorsOptions {
-  std::vector<std::string> allowed_origins;         // empty: CORS is off; "*": every origin
+  std::vector<std::string> allowed_origins;  // empty: CORS is off; "*": every origin
   std::vector<std::string> allowed_methods = {"*"};
   std::vector<std::string> allowed_headers = {"*"};
   bool allow_credentials = false;
@@ -39,8 +40,8 @@ struct HttpStats {
   std::map<std::pair<std::string, std::string>, Histogram> durations;  // seconds, by handler and method
 };
 
-// Whether a key (Bearer or X-Api-Key) of the request is one of `keys`. Takes the same time for every wrong key of one
-// length.
+// Whether a key (Bearer or X-Api-Key) of the request is one of `keys`. Takes the same time for every wrong
+// key of one length.
 bool HasValidKey(const HttpRequest& request, const std::vector<std::string>& keys);
 
 class Router {

@@ -14,9 +14,12 @@ constexpr size_t kMaxStopTokenIds = 1024;
 constexpr double kMaxRepetitionPenalty = 1e6;  // finite in every product with a logit
 
 void ParsePenalties(RequestFields* fields, SamplingParams* sampling) {
-  if (const auto value = fields->Number("presence_penalty", -2, 2)) sampling->presence_penalty = static_cast<float>(*value);
-  if (const auto value = fields->Number("frequency_penalty", -2, 2)) sampling->frequency_penalty = static_cast<float>(*value);
-  if (const auto value = fields->Number("repetition_penalty", 0, kMaxRepetitionPenalty, /*min_excluded=*/true)) {
+  if (const auto value = fields->Number("presence_penalty", -2, 2))
+    sampling->presence_penalty = static_cast<float>(*value);
+  if (const auto value = fields->Number("frequency_penalty", -2, 2))
+    sampling->frequency_penalty = static_cast<float>(*value);
+  if (const auto value =
+          fields->Number("repetition_penalty", 0, kMaxRepetitionPenalty, /*min_excluded=*/true)) {
     sampling->repetition_penalty = std::max(static_cast<float>(*value), 1e-6f);
   }
 }
@@ -54,7 +57,8 @@ void ParseStops(const RequestRules& rules, RequestFields* fields, SamplingParams
   sampling->ignore_eos = fields->Bool("ignore_eos").value_or(sampling->ignore_eos);
   sampling->min_tokens = static_cast<int32_t>(fields->Int("min_tokens", 0, INT32_MAX).value_or(0));
   sampling->skip_special_tokens = fields->Bool("skip_special_tokens").value_or(true);
-  (void)fields->Bool("spaces_between_special_tokens");  // only its type: byte-level tokenizers have no such spaces
+  (void)fields->Bool(
+      "spaces_between_special_tokens");  // only its type: byte-level tokenizers have no such spaces
 }
 
 }  // namespace

@@ -19,12 +19,14 @@
 namespace penstock {
 namespace {
 
-constexpr size_t kBodyBytesPerToken = 64;  // ids take up to 8, text rarely 10, JSON escapes up to 6 times that
+constexpr size_t kBodyBytesPerToken =
+    64;  // ids take up to 8, text rarely 10, JSON escapes up to 6 times that
 constexpr size_t kLeastBodyBytes = 16 << 20;
 constexpr size_t kMaxAbortIds = 4096;
 
 int64_t UnixSeconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 HttpResponse JsonResponse(const Json& json) {
@@ -57,13 +59,15 @@ GenerationOptions MakeGenerationOptions(const ServerOptions& options, const Engi
 }  // namespace
 
 struct Server::Impl {
-  Impl(ServerOptions server_options, Engine& the_engine, const Tokenizer& tokenizer, const ChatTemplate* chat_template)
+  Impl(ServerOptions server_options, Engine& the_engine, const Tokenizer& tokenizer,
+       const ChatTemplate* chat_template)
       : options(std::move(server_options)),
         engine(the_engine),
         rules(MakeRules(options, engine.limits())),
         tools{tokenizer, chat_template, rules.engine},
         workers(std::make_unique<WorkerPool>(options.num_workers, options.worker_queue)),
-        generation(engine, tokenizer, chat_template, *workers, MakeGenerationOptions(options, engine.limits())),
+        generation(engine, tokenizer, chat_template, *workers,
+                   MakeGenerationOptions(options, engine.limits())),
         router(options.router) {}
 
   void AddRoutes();
@@ -90,10 +94,12 @@ struct Server::Impl {
 };
 
 Json Server::Impl::ModelCard(const std::string& name) const {
-  Json permission = {{"id", fmt::format("modelperm-{}", name)}, {"object", "model_permission"}, {"created", created}};
-  for (const auto& [key, value] : {std::pair("allow_create_engine", false), std::pair("allow_sampling", true),
-                                   std::pair("allow_logprobs", true), std::pair("allow_search_indices", false),
-                                   std::pair("allow_view", true), std::pair("allow_fine_tuning", false)}) {
+  Json permission = {
+      {"id", fmt::format("modelperm-{}", name)}, {"object", "model_permission"}, {"created", created}};
+  for (const auto& [key, value] :
+       {std::pair("allow_create_engine", false), std::pair("allow_sampling", true),
+        std::pair("allow_logprobs", true), std::pair("allow_search_indices", false),
+        std::pair("allow_view", true), std::pair("allow_fine_tuning", false)}) {
     permission[key] = value;
   }
   permission["organization"] = "*";
@@ -162,7 +168,8 @@ void Server::Impl::AnswerAbort(const HttpRequest& request, ResponseWriter& respo
   response.Send(EmptyResponse());
 }
 
-void Server::Impl::AnswerInWorker(BodyAnswer answer, HttpRequest request, std::shared_ptr<ResponseWriter> response) {
+void Server::Impl::AnswerInWorker(BodyAnswer answer, HttpRequest request,
+                                  std::shared_ptr<ResponseWriter> response) {
   const bool queued = workers->Submit([this, answer, body = std::move(request.body), response] {
     response->Post([response, result = answer(tools, rules, body)] { response->Send(result); });
   });
@@ -199,15 +206,20 @@ void Server::Impl::AddStateRoutes() {
   router.Add("GET", "/v1/models/{id}", guarded,
              [this](const HttpRequest& request, const Writer& response) { AnswerModel(request, *response); });
   for (const char* method : {"GET", "POST"}) {
-    router.Add(method, "/ping", open, [this](const HttpRequest&, const Writer& response) { AnswerHealth(false, *response); });
+    router.Add(method, "/ping", open,
+               [this](const HttpRequest&, const Writer& response) { AnswerHealth(false, *response); });
   }
-  router.Add("GET", "/health", open, [this](const HttpRequest&, const Writer& response) { AnswerHealth(false, *response); });
-  router.Add("GET", "/ready", open, [this](const HttpRequest&, const Writer& response) { AnswerHealth(true, *response); });
+  router.Add("GET", "/health", open,
+             [this](const HttpRequest&, const Writer& response) { AnswerHealth(false, *response); });
+  router.Add("GET", "/ready", open,
+             [this](const HttpRequest&, const Writer& response) { AnswerHealth(true, *response); });
   router.Add("GET", "/version", open, [this](const HttpRequest&, const Writer& response) {
     response->Send(JsonResponse({{"version", options.version}}));
   });
-  router.Add("GET", "/load", guarded, [this](const HttpRequest&, const Writer& response) { AnswerLoad(*response); });
-  router.Add("GET", "/metrics", guarded, [this](const HttpRequest&, const Writer& response) { AnswerMetrics(*response); });
+  router.Add("GET", "/load", guarded,
+             [this](const HttpRequest&, const Writer& response) { AnswerLoad(*response); });
+  router.Add("GET", "/metrics", guarded,
+             [this](const HttpRequest&, const Writer& response) { AnswerMetrics(*response); });
   router.Add("GET", "/server_info", guarded, [this](const HttpRequest&, const Writer& response) {
     response->Send(JsonResponse({{"version", options.version}, {"config", options.server_info}}));
   });
@@ -232,9 +244,10 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Server::~Server() { Stop(); }
 
-Result<std::unique_ptr<Server>> Server::Start(ServerOptions options, Engine& engine, const Tokenizer& tokenizer,
-                                              const ChatTemplate* chat_template) {
-  if (options.served_model_names.empty()) return InvalidArgument("served_model_names: at least one is needed");
+Result<std::unique_ptr<Server>> Server::Start(ServerOptions options, Engine& engine,
+                                              const Tokenizer& tokenizer, const ChatTemplate* chat_template) {
+  if (options.served_model_names.empty())
+    return InvalidArgument("served_model_names: at least one is needed");
   if (options.http.max_body_bytes == 0) {
     options.http.max_body_bytes =
         std::max(kLeastBodyBytes, kBodyBytesPerToken * static_cast<size_t>(engine.limits().max_model_len));
@@ -242,10 +255,11 @@ Result<std::unique_ptr<Server>> Server::Start(ServerOptions options, Engine& eng
   auto impl = std::make_unique<Impl>(std::move(options), engine, tokenizer, chat_template);
   impl->AddRoutes();
   Impl* const raw = impl.get();
-  ASSIGN_OR_RETURN(impl->http, HttpServer::Start(raw->options.http,
-                                                 [raw](HttpRequest request, std::shared_ptr<ResponseWriter> response) {
-                                                   raw->router.Handle(std::move(request), std::move(response));
-                                                 }));
+  ASSIGN_OR_RETURN(impl->http,
+                   HttpServer::Start(raw->options.http,
+                                     [raw](HttpRequest request, std::shared_ptr<ResponseWriter> response) {
+                                       raw->router.Handle(std::move(request), std::move(response));
+                                     }));
   LogInfo("Available routes are:");
   for (const std::string& line : impl->router.RouteLines()) LogInfo("Route: {}", line);
   LogInfo("Listening on http://{}:{}", impl->options.http.host, impl->http->port());

@@ -30,26 +30,27 @@ struct ServerOptions {
   std::string model_root;                       // path of the model, for /v1/models
   std::string version = "0.1.0";
 
-  SamplingParams default_sampling;            // from generation_config.json
-  std::optional<int32_t> default_max_tokens;  // from generation_config.json: bounds answers that ask for no number
-  bool allow_priority = false;                // the scheduler's policy is "priority"
+  SamplingParams default_sampling;  // from generation_config.json
+  std::optional<int32_t>
+      default_max_tokens;       // from generation_config.json: bounds answers that ask for no number
+  bool allow_priority = false;  // the scheduler's policy is "priority"
   size_t max_stop_strings = 4;
 
-  int num_workers = 2;           // threads that parse, render and tokenise
-  size_t worker_queue = 1024;    // requests that may wait for them
+  int num_workers = 2;                          // threads that parse, render and tokenise
+  size_t worker_queue = 1024;                   // requests that may wait for them
   double sse_keep_alive_interval_seconds = 15;  // 0: no keep-alive comments
 
-  Json server_info = Json::object();    // resolved configuration, for /server_info
-  std::optional<Json> tokenizer_info;   // tokenizer_config.json, for /tokenizer_info; absent: no such endpoint
+  Json server_info = Json::object();   // resolved configuration, for /server_info
+  std::optional<Json> tokenizer_info;  // tokenizer_config.json, for /tokenizer_info; absent: no such endpoint
 };
 
 class Server {
  public:
-  // Listens and answers from now on. `engine`, `tokenizer` and `chat_template` must outlive the server, and the engine
-  // may call its sinks even after. `chat_template` nullptr: chat endpoints answer 400. kUnavailable, naming host and
-  // port, if the address cannot be had.
-  static Result<std::unique_ptr<Server>> Start(ServerOptions options, Engine& engine, const Tokenizer& tokenizer,
-                                               const ChatTemplate* chat_template);
+  // Listens and answers from now on. `engine`, `tokenizer` and `chat_template` must outlive the server, and
+  // the engine may call its sinks even after. `chat_template` nullptr: chat endpoints answer 400.
+  // kUnavailable, naming host and port, if the address cannot be had.
+  static Result<std::unique_ptr<Server>> Start(ServerOptions options, Engine& engine,
+                                               const Tokenizer& tokenizer, const ChatTemplate* chat_template);
   ~Server();  // Stop()
 
   int port() const;

@@ -1,14 +1,15 @@
 // All endpoints, as a client sees them.
 //
 // SPDX-License-Identifier: Apache-2.0
-#include "server/server_fixture.h"
+#include "server/testing/server_fixture.h"
 
 namespace penstock {
 namespace {
 
 class ServerTest : public ServerFixture {};
 
-// ---- Chat ----------------------------------------------------------------------------------------------------------
+// ---- Chat
+// ----------------------------------------------------------------------------------------------------------
 
 TEST_F(ServerTest, ChatAnswersWhole) {
   Start();
@@ -51,8 +52,10 @@ TEST_F(ServerTest, ChatLogprobsHaveOpenAiShape) {
   ASSERT_EQ(content[0]["top_logprobs"].size(), 2u);
   EXPECT_EQ(content[0]["top_logprobs"][1]["token"], "b");
   EXPECT_EQ(content[0]["top_logprobs"][1]["logprob"], -1.5);
-  EXPECT_EQ(Post("/v1/chat/completions", Chat({{"logprobs", true}})).BodyJson()["choices"][0]["logprobs"]["content"][0]
-                ["top_logprobs"].size(), 0u);
+  EXPECT_EQ(Post("/v1/chat/completions", Chat({{"logprobs", true}}))
+                .BodyJson()["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+                .size(),
+            0u);
 }
 
 TEST_F(ServerTest, ChatPassesToolsAndKwargsToTheTemplate) {
@@ -67,8 +70,11 @@ TEST_F(ServerTest, ChatPassesToolsAndKwargsToTheTemplate) {
 
 TEST_F(ServerTest, ChatContinuesFinalMessage) {
   Start();
-  const Json messages = Json::array({{{"role", "user"}, {"content", "hi"}}, {{"role", "assistant"}, {"content", "I"}}});
-  ASSERT_EQ(Post("/v1/chat/completions", Chat({{"messages", messages}, {"continue_final_message", true}})).status, 200);
+  const Json messages =
+      Json::array({{{"role", "user"}, {"content", "hi"}}, {{"role", "assistant"}, {"content", "I"}}});
+  ASSERT_EQ(
+      Post("/v1/chat/completions", Chat({{"messages", messages}, {"continue_final_message", true}})).status,
+      200);
   EXPECT_EQ(*tokenizer_.Decode(engine_.submitted().at(0).prompt_ids, false), "user:hi;assistant:I;");
 }
 
@@ -104,7 +110,8 @@ TEST_F(ServerTest, NFansOutWithSeedsAndOneUsage) {
 TEST_F(ServerTest, ReturnTokenIdsAndPromptLogprobs) {
   Start();
   engine_.SetScript({.text = "ab"});
-  const Json body = Post("/v1/chat/completions", Chat({{"return_token_ids", true}, {"prompt_logprobs", 0}})).BodyJson();
+  const Json body =
+      Post("/v1/chat/completions", Chat({{"return_token_ids", true}, {"prompt_logprobs", 0}})).BodyJson();
   EXPECT_EQ(body["prompt_token_ids"].size(), 18u);
   EXPECT_EQ(body["choices"][0]["token_ids"], Json::array({97, 98}));
   ASSERT_EQ(body["prompt_logprobs"].size(), 18u);
@@ -115,7 +122,8 @@ TEST_F(ServerTest, ReturnTokenIdsAndPromptLogprobs) {
   EXPECT_EQ(second["decoded_token"], "s");
 }
 
-// ---- Completions ---------------------------------------------------------------------------------------------------
+// ---- Completions
+// ---------------------------------------------------------------------------------------------------
 
 TEST_F(ServerTest, CompletionDefaultsToSixteenTokens) {
   Start();
@@ -126,7 +134,9 @@ TEST_F(ServerTest, CompletionDefaultsToSixteenTokens) {
   EXPECT_EQ(body["choices"][0]["text"], std::string(16, 'x'));
   EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
   EXPECT_EQ(body["usage"]["prompt_tokens"], 3);
-  EXPECT_EQ(Post("/v1/completions", Completion({{"max_tokens", nullptr}})).BodyJson()["usage"]["completion_tokens"], 16);
+  EXPECT_EQ(
+      Post("/v1/completions", Completion({{"max_tokens", nullptr}})).BodyJson()["usage"]["completion_tokens"],
+      16);
 }
 
 TEST_F(ServerTest, CompletionTakesAllPromptForms) {
@@ -143,9 +153,11 @@ TEST_F(ServerTest, CompletionTakesAllPromptForms) {
     const Json body = Post("/v1/completions", Completion({{"prompt", prompt}})).BodyJson();
     ASSERT_EQ(body["choices"].size(), expected.size()) << prompt;
     const std::vector<Request> submitted = engine_.submitted();
-    for (const std::vector<TokenId>& ids : expected) EXPECT_EQ(submitted.at(seen++).prompt_ids, ids) << prompt;
+    for (const std::vector<TokenId>& ids : expected)
+      EXPECT_EQ(submitted.at(seen++).prompt_ids, ids) << prompt;
   }
-  ASSERT_EQ(Post("/v1/completions", Completion({{"prompt", "a"}, {"add_special_tokens", false}})).status, 200);
+  ASSERT_EQ(Post("/v1/completions", Completion({{"prompt", "a"}, {"add_special_tokens", false}})).status,
+            200);
   EXPECT_EQ(engine_.submitted().back().prompt_ids, std::vector<TokenId>{97});
 }
 
@@ -155,7 +167,8 @@ TEST_F(ServerTest, BatchOfPromptsTimesNIsIndexedByPromptThenChoice) {
     return FakeEngine::Script{.text = std::string(1, static_cast<char>(request.prompt_ids[0])) +
                                       std::to_string(*request.sampling.seed)};
   });
-  const Json body = Post("/v1/completions", Completion({{"prompt", {"p", "q"}}, {"n", 2}, {"seed", 0}})).BodyJson();
+  const Json body =
+      Post("/v1/completions", Completion({{"prompt", {"p", "q"}}, {"n", 2}, {"seed", 0}})).BodyJson();
   ASSERT_EQ(body["choices"].size(), 4u);
   const char* const expected[] = {"p0", "p1", "q0", "q1"};
   for (int i = 0; i < 4; ++i) {
@@ -170,7 +183,9 @@ TEST_F(ServerTest, EchoWithLogprobsIsWhatScorersNeed) {
   Start();
   engine_.SetScript({.text = "xyz"});
   const Json body =
-      Post("/v1/completions", Completion({{"echo", true}, {"logprobs", 1}, {"max_tokens", 1}, {"prompt", {{97, 98}}}})).BodyJson();
+      Post("/v1/completions",
+           Completion({{"echo", true}, {"logprobs", 1}, {"max_tokens", 1}, {"prompt", {{97, 98}}}}))
+          .BodyJson();
   const Json& choice = body["choices"][0];
   EXPECT_EQ(choice["text"], "abx");
   const Json& logprobs = choice["logprobs"];
@@ -184,7 +199,8 @@ TEST_F(ServerTest, EchoWithLogprobsIsWhatScorersNeed) {
 
 TEST_F(ServerTest, EchoWithoutGenerationScoresThePrompt) {
   Start();
-  const Json body = Post("/v1/completions", Completion({{"echo", true}, {"logprobs", 0}, {"max_tokens", 0}})).BodyJson();
+  const Json body =
+      Post("/v1/completions", Completion({{"echo", true}, {"logprobs", 0}, {"max_tokens", 0}})).BodyJson();
   EXPECT_EQ(body["choices"][0]["text"], "abc");
   EXPECT_EQ(body["choices"][0]["logprobs"]["tokens"], Json::array({"a", "b", "c"}));
   EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
@@ -195,10 +211,13 @@ TEST_F(ServerTest, EchoWithoutGenerationScoresThePrompt) {
 TEST_F(ServerTest, StopReasonIsTheStringOrTheToken) {
   Start();
   engine_.SetScript({.text = "ab", .stop_reason = std::string("END")});
-  EXPECT_EQ(Post("/v1/completions", Completion({{"stop", "END"}})).BodyJson()["choices"][0]["stop_reason"], "END");
+  EXPECT_EQ(Post("/v1/completions", Completion({{"stop", "END"}})).BodyJson()["choices"][0]["stop_reason"],
+            "END");
   EXPECT_EQ(engine_.submitted().back().sampling.stop, std::vector<std::string>{"END"});
   engine_.SetScript({.text = "ab", .stop_reason = TokenId{98}});
-  EXPECT_EQ(Post("/v1/completions", Completion({{"stop_token_ids", {98}}})).BodyJson()["choices"][0]["stop_reason"], 98);
+  EXPECT_EQ(
+      Post("/v1/completions", Completion({{"stop_token_ids", {98}}})).BodyJson()["choices"][0]["stop_reason"],
+      98);
   EXPECT_EQ(engine_.submitted().back().sampling.stop_token_ids, std::vector<TokenId>{98});
 }
 
@@ -215,9 +234,14 @@ TEST_F(ServerTest, TruncatesPromptsWhereAsked) {
   Start();
   ASSERT_EQ(Post("/v1/completions", Completion({{"truncate_prompt_tokens", 2}})).status, 200);
   EXPECT_EQ(engine_.submitted().back().prompt_ids, (std::vector<TokenId>{98, 99}));
-  ASSERT_EQ(Post("/v1/completions", Completion({{"truncate_prompt_tokens", 2}, {"truncation_side", "right"}})).status, 200);
+  ASSERT_EQ(Post("/v1/completions", Completion({{"truncate_prompt_tokens", 2}, {"truncation_side", "right"}}))
+                .status,
+            200);
   EXPECT_EQ(engine_.submitted().back().prompt_ids, (std::vector<TokenId>{97, 98}));
-  ASSERT_EQ(Post("/v1/completions", Completion({{"prompt", std::string(5000, 'a')}, {"truncate_prompt_tokens", -1}})).status, 200);
+  ASSERT_EQ(Post("/v1/completions",
+                 Completion({{"prompt", std::string(5000, 'a')}, {"truncate_prompt_tokens", -1}}))
+                .status,
+            200);
   EXPECT_EQ(engine_.submitted().back().prompt_ids.size(), 2048u - 16u);
 }
 
@@ -235,7 +259,8 @@ TEST_F(ServerTest, GenerationConfigGivesDefaults) {
   EXPECT_EQ(engine_.submitted().back().sampling.max_tokens, 9);
 }
 
-// ---- Errors of the engine ------------------------------------------------------------------------------------------
+// ---- Errors of the engine
+// ------------------------------------------------------------------------------------------
 
 TEST_F(ServerTest, RefusalsOfTheEngineMapToHttp) {
   Start();
@@ -267,7 +292,8 @@ TEST_F(ServerTest, FailureOfTheEngineIsA500AndEndsTheOtherChoices) {
   EXPECT_TRUE(Eventually([&] { return engine_.num_live() == 0; }));
 }
 
-// ---- Other endpoints -----------------------------------------------------------------------------------------------
+// ---- Other endpoints
+// -----------------------------------------------------------------------------------------------
 
 TEST_F(ServerTest, Models) {
   Start();
@@ -342,10 +368,12 @@ TEST_F(ServerTest, TokenizerInfoOnlyWithOption) {
 TEST_F(ServerTest, OpenApiNamesEveryPath) {
   Start();
   const Json document = Get("/openapi.json").BodyJson();
-  for (const char* path : {"/v1/chat/completions", "/v1/completions", "/v1/models", "/tokenize", "/metrics", "/health"}) {
+  for (const char* path :
+       {"/v1/chat/completions", "/v1/completions", "/v1/models", "/tokenize", "/metrics", "/health"}) {
     EXPECT_TRUE(document["paths"].contains(path)) << path;
   }
-  EXPECT_TRUE(document["components"]["schemas"]["ChatCompletionRequest"]["properties"].contains("temperature"));
+  EXPECT_TRUE(
+      document["components"]["schemas"]["ChatCompletionRequest"]["properties"].contains("temperature"));
 }
 
 TEST_F(ServerTest, MetricsHaveVllmNames) {
@@ -375,7 +403,8 @@ TEST_F(ServerTest, AbortRequestsEndsThemByEitherId) {
   engine_.SetScript({.hang = true});
   for (const char* id : {"mine", "cmpl-mine"}) {
     TestClient client(port());
-    client.SendRaw(TestClient::Format("POST", "/v1/completions", Completion({{"request_id", "mine"}}).dump()));
+    client.SendRaw(
+        TestClient::Format("POST", "/v1/completions", Completion({{"request_id", "mine"}}).dump()));
     ASSERT_TRUE(Eventually([&] { return engine_.num_live() == 1; }));
     EXPECT_EQ(Post("/abort_requests", {{"request_ids", {"unknown", id}}}).status, 200);
     const ClientResponse response = client.Receive();
@@ -389,20 +418,25 @@ TEST_F(ServerTest, AbortRequestsEndsThemByEitherId) {
 TEST_F(ServerTest, RequestIdComesFromBodyOrHeader) {
   Start();
   TestClient client(port());
-  EXPECT_EQ(client.Call("POST", "/v1/completions", Completion().dump(), "X-Request-Id: from-header\r\n").BodyJson()["id"],
+  EXPECT_EQ(client.Call("POST", "/v1/completions", Completion().dump(), "X-Request-Id: from-header\r\n")
+                .BodyJson()["id"],
             "cmpl-from-header");
   const std::string body = Completion({{"request_id", "from-body"}}).dump();
-  EXPECT_EQ(client.Call("POST", "/v1/completions", body, "X-Request-Id: from-header\r\n").BodyJson()["id"], "cmpl-from-body");
+  EXPECT_EQ(client.Call("POST", "/v1/completions", body, "X-Request-Id: from-header\r\n").BodyJson()["id"],
+            "cmpl-from-body");
   EXPECT_EQ(client.Call("GET", "/health").Header("X-Request-Id"), "") << "echoed only with the option";
 }
 
-// ---- Keys, CORS, draining ------------------------------------------------------------------------------------------
+// ---- Keys, CORS, draining
+// ------------------------------------------------------------------------------------------
 
 TEST_F(ServerTest, ApiKeysGuardAllButHealth) {
   options_.router.api_keys = {"first-key", "second"};
   Start();
-  for (const char* path : {"/health", "/ready", "/ping", "/version"}) EXPECT_EQ(Get(path).status, 200) << path;
-  for (const char* path : {"/v1/models", "/metrics", "/server_info", "/load", "/nowhere"}) ExpectError(Get(path), 401);
+  for (const char* path : {"/health", "/ready", "/ping", "/version"})
+    EXPECT_EQ(Get(path).status, 200) << path;
+  for (const char* path : {"/v1/models", "/metrics", "/server_info", "/load", "/nowhere"})
+    ExpectError(Get(path), 401);
   ExpectError(Post("/tokenize", {{"prompt", "a"}}), 401);
   ExpectError(Post("/v1/completions", Completion()), 401);
   TestClient client(port());
@@ -410,7 +444,9 @@ TEST_F(ServerTest, ApiKeysGuardAllButHealth) {
   EXPECT_EQ(client.Call("GET", "/v1/models", "", "authorization: bearer first-key\r\n").status, 200);
   EXPECT_EQ(client.Call("GET", "/v1/models", "", "X-Api-Key: first-key\r\n").status, 200);
   for (const char* wrong : {"", "x", "secon", "second2", "first-kez", "Bearer second"}) {
-    EXPECT_EQ(client.Call("GET", "/v1/models", "", fmt::format("Authorization: Bearer {}\r\n", wrong)).status, 401) << wrong;
+    EXPECT_EQ(client.Call("GET", "/v1/models", "", fmt::format("Authorization: Bearer {}\r\n", wrong)).status,
+              401)
+        << wrong;
   }
   EXPECT_EQ(client.Call("GET", "/v1/models", "", "Authorization: Basic second\r\n").status, 401);
 }
@@ -421,9 +457,10 @@ TEST_F(ServerTest, CorsAnswersAllowedOriginsOnly) {
   options_.router.echo_request_id = true;
   Start();
   TestClient client(port());
-  ClientResponse response = client.Call("OPTIONS", "/v1/chat/completions", "",
-                                        "Origin: https://good.example\r\nAccess-Control-Request-Method: POST\r\n"
-                                        "Access-Control-Request-Headers: authorization\r\n");
+  ClientResponse response =
+      client.Call("OPTIONS", "/v1/chat/completions", "",
+                  "Origin: https://good.example\r\nAccess-Control-Request-Method: POST\r\n"
+                  "Access-Control-Request-Headers: authorization\r\n");
   EXPECT_EQ(response.status, 204);
   EXPECT_EQ(response.Header("Access-Control-Allow-Origin"), "https://good.example");
   EXPECT_EQ(response.Header("Access-Control-Allow-Headers"), "authorization");

@@ -1,7 +1,7 @@
 // Streamed answers, clients that leave, and clients that do not read.
 //
 // SPDX-License-Identifier: Apache-2.0
-#include "server/server_fixture.h"
+#include "server/testing/server_fixture.h"
 
 namespace penstock {
 namespace {
@@ -14,8 +14,10 @@ class StreamTest : public ServerFixture {
     for (const Json& event : events) {
       for (const Json& choice : event["choices"]) {
         if (choice["index"] != index) continue;
-        if (choice.contains("delta")) text += choice["delta"].value("content", "");
-        else text += choice["text"].get<std::string>();
+        if (choice.contains("delta"))
+          text += choice["delta"].value("content", "");
+        else
+          text += choice["text"].get<std::string>();
       }
     }
     return text;
@@ -133,9 +135,11 @@ TEST_F(StreamTest, StreamAndWholeAnswerSayTheSame) {
 TEST_F(StreamTest, ChoicesOfNAreInterleavedByIndex) {
   Start();
   engine_.SetScript([](const Request& request) {
-    return FakeEngine::Script{.text = std::string(4, static_cast<char>('a' + *request.sampling.seed)), .token_us = 1'000};
+    return FakeEngine::Script{.text = std::string(4, static_cast<char>('a' + *request.sampling.seed)),
+                              .token_us = 1'000};
   });
-  const std::vector<Json> events = Post("/v1/chat/completions", Chat({{"stream", true}, {"n", 2}, {"seed", 0}})).Events();
+  const std::vector<Json> events =
+      Post("/v1/chat/completions", Chat({{"stream", true}, {"n", 2}, {"seed", 0}})).Events();
   EXPECT_EQ(Text(events, 0), "aaaa");
   EXPECT_EQ(Text(events, 1), "bbbb");
   int roles = 0, finishes = 0;
@@ -155,7 +159,10 @@ TEST_F(StreamTest, ErrorBeforeTheFirstTokenIsAnHttpError) {
 
 TEST_F(StreamTest, ErrorInMidStreamIsAnEvent) {
   Start();
-  engine_.SetScript({.finish = FinishReason::kError, .error = Internal("a stage died"), .token_us = 2'000, .error_after = 3});
+  engine_.SetScript({.finish = FinishReason::kError,
+                     .error = Internal("a stage died"),
+                     .token_us = 2'000,
+                     .error_after = 3});
   const ClientResponse response = Post("/v1/chat/completions", Chat({{"stream", true}}));
   EXPECT_EQ(response.status, 200);
   EXPECT_TRUE(response.Done());
@@ -169,13 +176,15 @@ TEST_F(StreamTest, Http10GetsACloseDelimitedStream) {
   Start();
   TestClient client(port());
   const std::string body = Chat({{"stream", true}}).dump();
-  client.SendRaw(fmt::format("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
+  client.SendRaw(
+      fmt::format("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
   const ClientResponse response = client.Receive();
   EXPECT_EQ(response.Header("Transfer-Encoding"), "");
   EXPECT_EQ(Text(response.Events()), "Hello world");
 }
 
-// ---- Clients that leave --------------------------------------------------------------------------------------------
+// ---- Clients that leave
+// --------------------------------------------------------------------------------------------
 
 TEST_F(StreamTest, DisconnectWhileWaitingAborts) {
   Start();
@@ -183,10 +192,13 @@ TEST_F(StreamTest, DisconnectWhileWaitingAborts) {
   for (const bool stream : {false, true}) {
     const int before = engine_.num_aborted();
     TestClient client(port());
-    client.SendRaw(TestClient::Format("POST", "/v1/chat/completions", Chat({{"stream", stream}, {"n", 2}}).dump()));
+    client.SendRaw(
+        TestClient::Format("POST", "/v1/chat/completions", Chat({{"stream", stream}, {"n", 2}}).dump()));
     ASSERT_TRUE(Eventually([&] { return engine_.num_live() == 2; }));
-    if (stream) client.Reset();
-    else client.Close();
+    if (stream)
+      client.Reset();
+    else
+      client.Close();
     EXPECT_TRUE(Eventually([&] { return engine_.num_aborted() == before + 2; }));
   }
   EXPECT_TRUE(server_->WaitIdle(5'000'000));
@@ -210,7 +222,8 @@ TEST_F(StreamTest, DisconnectIsSeenBehindPipelinedRequests) {
   TestClient client(port());
   client.SendRaw(TestClient::Format("POST", "/v1/completions", Completion().dump()));
   ASSERT_TRUE(Eventually([&] { return engine_.num_live() == 1; }));
-  client.SendRaw(TestClient::Format("POST", "/v1/completions", Completion({{"prompt", std::string(100'000, 'x')}}).dump()));
+  client.SendRaw(TestClient::Format("POST", "/v1/completions",
+                                    Completion({{"prompt", std::string(100'000, 'x')}}).dump()));
   client.Close();
   EXPECT_TRUE(Eventually([&] { return engine_.num_aborted() == 1; }));
 }
@@ -241,7 +254,8 @@ TEST_F(StreamTest, ReaderThatCatchesUpGetsAllOfIt) {
   engine_.SetScript({.text = std::string(20'000, 'y')});
   TestClient client(port(), /*receive_buffer=*/32'768);
   const Json options = {{"include_usage", true}};
-  client.SendRaw(TestClient::Format("POST", "/v1/chat/completions", Chat({{"stream", true}, {"stream_options", options}}).dump()));
+  client.SendRaw(TestClient::Format("POST", "/v1/chat/completions",
+                                    Chat({{"stream", true}, {"stream_options", options}}).dump()));
   ASSERT_TRUE(Eventually([&] { return engine_.submitted().size() == 1 && engine_.num_live() == 0; }));
   const ClientResponse response = client.Receive();
   EXPECT_TRUE(response.Done());
@@ -257,13 +271,16 @@ TEST_F(StreamTest, HundredConnectionsAtOnce) {
   std::vector<std::unique_ptr<TestClient>> clients;
   for (int i = 0; i < 100; ++i) {
     clients.push_back(std::make_unique<TestClient>(port()));
-    clients.back()->SendRaw(TestClient::Format("POST", "/v1/chat/completions", Chat({{"stream", i % 2 == 0}}).dump()));
+    clients.back()->SendRaw(
+        TestClient::Format("POST", "/v1/chat/completions", Chat({{"stream", i % 2 == 0}}).dump()));
   }
   for (int i = 0; i < 100; ++i) {
     const ClientResponse response = clients[i]->Receive();
     ASSERT_EQ(response.status, 200);
-    if (i % 2 == 0) EXPECT_EQ(Text(response.Events()), "Hello world");
-    else EXPECT_EQ(response.BodyJson()["choices"][0]["message"]["content"], "Hello world");
+    if (i % 2 == 0)
+      EXPECT_EQ(Text(response.Events()), "Hello world");
+    else
+      EXPECT_EQ(response.BodyJson()["choices"][0]["message"]["content"], "Hello world");
   }
   EXPECT_EQ(engine_.submitted().size(), 100u);
 }

@@ -74,7 +74,8 @@ void RejectResponseFormat(RequestFields* fields) {
   if (!format->is_object() || !format->contains("type") || !(*format)["type"].is_string()) {
     fields->Fail(BadRequest("response_format", "response_format must be an object with a \"type\""));
   } else if (const auto& type = (*format)["type"].get_ref<const std::string&>(); type != "text") {
-    fields->Fail(BadRequest("response_format", "response_format of type \"{}\" is not supported by this server", type));
+    fields->Fail(BadRequest("response_format",
+                            "response_format of type \"{}\" is not supported by this server", type));
   }
 }
 

@@ -18,7 +18,8 @@ inline float ToFloat(Bf16 value) { return std::bit_cast<float>(static_cast<uint3
 
 inline Bf16 ToBf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return Bf16{static_cast<uint16_t>((bits >> 16) | 0x40)};  // NaN stays NaN
+  if ((bits & 0x7fffffffu) > 0x7f800000u)
+    return Bf16{static_cast<uint16_t>((bits >> 16) | 0x40)};  // NaN stays NaN
   return Bf16{static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16)};
 }
 

@@ -35,7 +35,9 @@ Buffer::Buffer(size_t bytes) : bytes_(bytes), mapped_(bytes >= kMapBytes) {
 Buffer::~Buffer() { Free(); }
 
 Buffer::Buffer(Buffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)), mapped_(other.mapped_) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      mapped_(other.mapped_) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   if (this != &other) {
@@ -49,8 +51,10 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 void Buffer::Free() {
   if (data_ == nullptr) return;
-  if (mapped_) munmap(data_, bytes_);
-  else std::free(data_);
+  if (mapped_)
+    munmap(data_, bytes_);
+  else
+    std::free(data_);
   data_ = nullptr;
 }
 

@@ -1,5 +1,5 @@
-// Buffer: owned, 64-byte aligned, zeroed memory. Large ones are mapped, so pages are taken when first touched,
-// and ask for huge pages.
+// Buffer: owned, 64-byte aligned, zeroed memory. Large ones are mapped, so pages are taken when first
+// touched, and ask for huge pages.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

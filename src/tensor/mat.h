@@ -49,7 +49,8 @@ struct ConstMat {
   ConstMat() = default;
   ConstMat(const Mat& mat)  // every Mat is a ConstMat
       : data(mat.data), dtype(mat.dtype), rows(mat.rows), cols(mat.cols), stride(mat.stride) {}
-  ConstMat(const void* data, DType dtype, int64_t rows, int64_t cols) : ConstMat(data, dtype, rows, cols, cols) {}
+  ConstMat(const void* data, DType dtype, int64_t rows, int64_t cols)
+      : ConstMat(data, dtype, rows, cols, cols) {}
   ConstMat(const void* data, DType dtype, int64_t rows, int64_t cols, int64_t stride)
       : data(data), dtype(dtype), rows(rows), cols(cols), stride(stride) {}
 
@@ -60,9 +61,12 @@ struct ConstMat {
   const T* Row(int64_t row) const {
     return static_cast<const T*>(RowPtr(row));
   }
-  ConstMat Rows(int64_t begin, int64_t count) const { return ConstMat(RowPtr(begin), dtype, count, cols, stride); }
+  ConstMat Rows(int64_t begin, int64_t count) const {
+    return ConstMat(RowPtr(begin), dtype, count, cols, stride);
+  }
   ConstMat Cols(int64_t col, int64_t num_cols) const {
-    return ConstMat(static_cast<const std::byte*>(data) + col * DTypeBytes(dtype), dtype, rows, num_cols, stride);
+    return ConstMat(static_cast<const std::byte*>(data) + col * DTypeBytes(dtype), dtype, rows, num_cols,
+                    stride);
   }
 };
 

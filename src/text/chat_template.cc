@@ -19,11 +19,24 @@ namespace {
 
 // What is not the client's to set by chat_template_kwargs: the conversation itself, and the arguments of
 // apply_chat_template.
-constexpr std::array<std::string_view, 18> kReservedNames = {
-    "messages",       "conversation", "conversations", "chat",       "tools",      "documents",
-    "chat_template",  "tokenizer",    "tokenize",      "padding",    "truncation", "max_length",
-    "return_tensors", "return_dict",  "add_generation_prompt", "continue_final_message",
-    "tokenizer_kwargs", "return_assistant_tokens_mask"};
+constexpr std::array<std::string_view, 18> kReservedNames = {"messages",
+                                                             "conversation",
+                                                             "conversations",
+                                                             "chat",
+                                                             "tools",
+                                                             "documents",
+                                                             "chat_template",
+                                                             "tokenizer",
+                                                             "tokenize",
+                                                             "padding",
+                                                             "truncation",
+                                                             "max_length",
+                                                             "return_tensors",
+                                                             "return_dict",
+                                                             "add_generation_prompt",
+                                                             "continue_final_message",
+                                                             "tokenizer_kwargs",
+                                                             "return_assistant_tokens_mask"};
 
 // The names under which messages carry reasoning; the first is what templates read.
 constexpr std::array<const char*, 3> kReasoningNames = {"reasoning_content", "thinking", "reasoning"};
@@ -55,13 +68,15 @@ Status CheckMessages(const Json& messages) {
   if (!messages.is_array()) return InvalidArgument("messages: {}, expected an array", messages.type_name());
   if (messages.empty()) return InvalidArgument("messages: empty, expected at least one message");
   for (size_t i = 0; i < messages.size(); ++i) {
-    if (!messages[i].is_object()) return InvalidArgument("messages[{}]: {}, expected an object", i, messages[i].type_name());
+    if (!messages[i].is_object())
+      return InvalidArgument("messages[{}]: {}, expected an object", i, messages[i].type_name());
   }
   return OkStatus();
 }
 
 Status CheckKwargs(const Json& kwargs) {
-  if (!kwargs.is_object()) return InvalidArgument("chat_template_kwargs: {}, expected an object", kwargs.type_name());
+  if (!kwargs.is_object())
+    return InvalidArgument("chat_template_kwargs: {}, expected an object", kwargs.type_name());
   for (const auto& [name, value] : kwargs.items()) {
     if (std::ranges::find(kReservedNames, name) != kReservedNames.end()) {
       return InvalidArgument("chat_template_kwargs: '{}' is reserved", name);
@@ -78,12 +93,16 @@ Result<std::string> MarkFinalMessage(Json& messages) {
   }
   Json* text = &message["content"];
   if (text->is_array()) {
-    const auto last = std::find_if(text->rbegin(), text->rend(), [](const Json& part) { return part.is_object() && part.contains("text"); });
-    if (last == text->rend()) return InvalidArgument("continue_final_message: the last message has no text to continue");
+    const auto last = std::find_if(text->rbegin(), text->rend(), [](const Json& part) {
+      return part.is_object() && part.contains("text");
+    });
+    if (last == text->rend())
+      return InvalidArgument("continue_final_message: the last message has no text to continue");
     text = &(*last)["text"];
   }
   if (!text->is_string()) {
-    return InvalidArgument("continue_final_message: the last message's text is {}, expected a string", text->type_name());
+    return InvalidArgument("continue_final_message: the last message's text is {}, expected a string",
+                           text->type_name());
   }
   std::string content = text->get<std::string>();
   *text = content + std::string(kContinueTag);
@@ -95,7 +114,8 @@ Result<std::string> CutAtMark(std::string text, std::string_view content) {
   const size_t mark = text.rfind(kContinueMark);
   const std::string_view stripped = jinja::StripRight(jinja::StripLeft(content, nullptr), nullptr);
   if (mark == std::string::npos || text.find(stripped) == std::string::npos) {
-    return InvalidArgument("continue_final_message: the chat template does not render the last message as it is");
+    return InvalidArgument(
+        "continue_final_message: the chat template does not render the last message as it is");
   }
   const bool spacing_kept = std::string_view(text).substr(mark).starts_with(kContinueTag);
   text.resize(mark);
@@ -117,7 +137,9 @@ class JinjaChatTemplate : public ChatTemplate {
  public:
   // `special_tokens`: an object of the tokens that the template sees.
   JinjaChatTemplate(NamedTemplate main, std::optional<NamedTemplate> with_tools, Json special_tokens)
-      : main_(std::move(main)), with_tools_(std::move(with_tools)), special_tokens_(std::move(special_tokens)) {}
+      : main_(std::move(main)),
+        with_tools_(std::move(with_tools)),
+        special_tokens_(std::move(special_tokens)) {}
 
   Result<std::string> Render(const ChatTemplateInput& input) const override {
     RETURN_IF_ERROR(CheckMessages(input.messages));
@@ -151,7 +173,8 @@ class JinjaChatTemplate : public ChatTemplate {
   }
 
  private:
-  Result<std::string> RenderWith(const NamedTemplate& chosen, const ChatTemplateInput& input, const Json& messages) const {
+  Result<std::string> RenderWith(const NamedTemplate& chosen, const ChatTemplateInput& input,
+                                 const Json& messages) const {
     const Json none, add_generation_prompt(input.add_generation_prompt);
     std::vector<std::pair<std::string, const Json*>> variables;
     for (const auto& [name, token] : special_tokens_.items()) variables.emplace_back(name, &token);
@@ -184,7 +207,8 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::Load(const std::string& mode
     return text.status();
   }
   if (config.chat_templates.empty()) {
-    return NotFound("{}: no chat_template.jinja, and no \"chat_template\" in tokenizer_config.json", model_dir);
+    return NotFound("{}: no chat_template.jinja, and no \"chat_template\" in tokenizer_config.json",
+                    model_dir);
   }
 
   std::optional<NamedTemplate> main, with_tools;
@@ -197,11 +221,12 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::Load(const std::string& mode
   if (!main) return InvalidArgument("{}: chat_template: no template is named \"default\"", path);
   Json special_tokens = Json::object();
   for (auto& [name, token] : config.special_tokens) special_tokens[name] = std::move(token);
-  return std::unique_ptr<ChatTemplate>(
-      std::make_unique<JinjaChatTemplate>(*std::move(main), std::move(with_tools), std::move(special_tokens)));
+  return std::unique_ptr<ChatTemplate>(std::make_unique<JinjaChatTemplate>(
+      *std::move(main), std::move(with_tools), std::move(special_tokens)));
 }
 
-Result<std::unique_ptr<ChatTemplate>> ChatTemplate::FromText(std::string text, std::string bos_token, std::string eos_token) {
+Result<std::unique_ptr<ChatTemplate>> ChatTemplate::FromText(std::string text, std::string bos_token,
+                                                             std::string eos_token) {
   ASSIGN_OR_RETURN(NamedTemplate main, ParseNamed(std::move(text)));
   Json special_tokens = Json::object();
   if (!bos_token.empty()) special_tokens["bos_token"] = std::move(bos_token);

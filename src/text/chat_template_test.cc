@@ -30,7 +30,8 @@ TEST(ChatTemplate, RendersConversationsAsTransformers) {
   ASSERT_GE(goldens["cases"].size(), 200u);
   int num_texts = 0;
   for (const Json& golden : goldens["cases"]) {
-    const auto chat_template = FromText(*ReadTextFile(TestdataPath("templates/" + golden["template"].get<std::string>())));
+    const auto chat_template =
+        FromText(*ReadTextFile(TestdataPath("templates/" + golden["template"].get<std::string>())));
     ChatTemplateInput input;
     input.messages = goldens["conversations"][golden["conversation"].get<std::string>()];
     if (golden["tools"]) input.tools = goldens["tools"];
@@ -41,7 +42,8 @@ TEST(ChatTemplate, RendersConversationsAsTransformers) {
     Json what = golden;
     what.erase("text");
     if (golden.contains("text")) {
-      EXPECT_EQ(text.ok() ? *text : "error: " + text.status().message(), golden["text"].get<std::string>()) << what;
+      EXPECT_EQ(text.ok() ? *text : "error: " + text.status().message(), golden["text"].get<std::string>())
+          << what;
       ++num_texts;
     } else {
       EXPECT_FALSE(text.ok()) << what << *text;
@@ -54,7 +56,8 @@ TEST(ChatTemplate, RendersConversationsAsTransformers) {
 TEST(ChatTemplate, ReservedNamesAreRefused) {
   const auto chat_template = FromText("{{ messages[0].content }}{{ extra }}");
   ChatTemplateInput input = Input(R"([{"role": "user", "content": "hi"}])");
-  for (const char* name : {"messages", "tools", "chat_template", "tokenizer", "tokenize", "add_generation_prompt", "continue_final_message", "documents", "conversation"}) {
+  for (const char* name : {"messages", "tools", "chat_template", "tokenizer", "tokenize",
+                           "add_generation_prompt", "continue_final_message", "documents", "conversation"}) {
     input.kwargs = Json{{"extra", 1}, {name, "evil"}};
     const Status status = chat_template->Render(input).status();
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << name;
@@ -67,7 +70,8 @@ TEST(ChatTemplate, ReservedNamesAreRefused) {
 TEST(ChatTemplate, WrongInputIsRefused) {
   const auto chat_template = FromText("{{ messages | length }}");
   for (const char* messages : {"[]", "{}", "null", "3", R"(["text"])", R"([{"role": "user"}, null])"}) {
-    EXPECT_EQ(chat_template->Render(Input(messages)).status().code(), StatusCode::kInvalidArgument) << messages;
+    EXPECT_EQ(chat_template->Render(Input(messages)).status().code(), StatusCode::kInvalidArgument)
+        << messages;
   }
   ChatTemplateInput input = Input(R"([{"role": "user", "content": "x"}])");
   EXPECT_TRUE(chat_template->Render(input).ok());
@@ -97,10 +101,12 @@ TEST(ChatTemplate, ContinuesTheFinalMessage) {
   };
   const std::string keeps = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}";
   const std::string trims = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</>{% endfor %}";
-  const std::string messages = R"([{"role": "user", "content": "q"}, {"role": "assistant", "content": " The answer is \n"}])";
+  const std::string messages =
+      R"([{"role": "user", "content": "q"}, {"role": "assistant", "content": " The answer is \n"}])";
   EXPECT_EQ(*render(keeps, messages), "<user>q</><assistant> The answer is \n");
   EXPECT_EQ(*render(trims, messages), "<user>q</><assistant>The answer is");
-  const std::string parts = R"([{"role": "assistant", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}, {"type": "image"}]}])";
+  const std::string parts =
+      R"([{"role": "assistant", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}, {"type": "image"}]}])";
   EXPECT_EQ(*render("{% for p in messages[0].content %}[{{ p.text }}]{% endfor %}", parts), "[one][two");
   EXPECT_FALSE(render("{{ messages[0].role }} content", messages).ok());  // the text is not shown
   EXPECT_FALSE(render("{{ messages[0].role }}", messages).ok());          // nor used
@@ -108,20 +114,26 @@ TEST(ChatTemplate, ContinuesTheFinalMessage) {
   EXPECT_FALSE(render(keeps, R"([{"role": "assistant", "content": [{"type": "image"}]}])").ok());
   EXPECT_FALSE(render(keeps, R"([{"role": "assistant", "content": 5}])").ok());
   // A mark that a client writes itself does not help: the last one counts, and that is ours.
-  EXPECT_EQ(*render(keeps, R"([{"role": "assistant", "content": "CONTINUE_FINAL_MESSAGE_TAG x"}])"), "<assistant>CONTINUE_FINAL_MESSAGE_TAG x");
+  EXPECT_EQ(*render(keeps, R"([{"role": "assistant", "content": "CONTINUE_FINAL_MESSAGE_TAG x"}])"),
+            "<assistant>CONTINUE_FINAL_MESSAGE_TAG x");
 }
 
 TEST(ChatTemplate, ReasoningHasAllItsNames) {
   const auto chat_template = FromText("{{ messages[0] | tojson }}");
-  EXPECT_EQ(*chat_template->Render(Input(R"([{"role": "assistant", "reasoning": "r", "content": "c"}])")),
-            R"({"thinking": "r", "role": "assistant", "reasoning": "r", "content": "c", "reasoning_content": "r"})");
-  EXPECT_EQ(*chat_template->Render(Input(R"([{"role": "assistant", "reasoning_content": null, "content": "c"}])")),
-            R"({"role": "assistant", "reasoning_content": null, "content": "c"})");
+  EXPECT_EQ(
+      *chat_template->Render(Input(R"([{"role": "assistant", "reasoning": "r", "content": "c"}])")),
+      R"({"thinking": "r", "role": "assistant", "reasoning": "r", "content": "c", "reasoning_content": "r"})");
+  EXPECT_EQ(
+      *chat_template->Render(Input(R"([{"role": "assistant", "reasoning_content": null, "content": "c"}])")),
+      R"({"role": "assistant", "reasoning_content": null, "content": "c"})");
 }
 
 TEST(ChatTemplate, SeesSpecialTokensAndNothingElse) {
   const ChatTemplateInput input = Input(R"([{"role": "user", "content": "x"}])");
-  EXPECT_EQ(*FromText("{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ tools is none }}{{ documents is none }}")->Render(input), "<BOS><EOS>TrueTrue");
+  EXPECT_EQ(
+      *FromText("{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ tools is none }}{{ documents is none }}")
+           ->Render(input),
+      "<BOS><EOS>TrueTrue");
   const auto bare = *ChatTemplate::FromText("{{ bos_token is defined }}", "", "");
   EXPECT_EQ(*bare->Render(input), "False");
   EXPECT_EQ(ChatTemplate::FromText("{% if %}", "", "").status().code(), StatusCode::kInvalidArgument);
@@ -143,7 +155,9 @@ class ChatTemplateFiles : public testing::Test {
     std::filesystem::create_directories(dir_);
   }
   void TearDown() override { std::filesystem::remove_all(dir_); }
-  void Write(const std::string& name, const std::string& text) { std::ofstream(dir_ / name, std::ios::binary) << text; }
+  void Write(const std::string& name, const std::string& text) {
+    std::ofstream(dir_ / name, std::ios::binary) << text;
+  }
   std::string Render(bool with_tools = false) {
     const Result<std::unique_ptr<ChatTemplate>> chat_template = ChatTemplate::Load(dir_.string());
     if (!chat_template.ok()) return chat_template.status().message();
@@ -163,7 +177,9 @@ TEST_F(ChatTemplateFiles, NoneIsNotFound) {
 }
 
 TEST_F(ChatTemplateFiles, StringInTheConfig) {
-  Write("tokenizer_config.json", R"({"chat_template": "config {{ bos_token }}{{ pad_token }}", "bos_token": {"content": "<B>"}, "pad_token": "<P>"})");
+  Write(
+      "tokenizer_config.json",
+      R"({"chat_template": "config {{ bos_token }}{{ pad_token }}", "bos_token": {"content": "<B>"}, "pad_token": "<P>"})");
   EXPECT_EQ(Render(), "config <B><P>");
 }
 
@@ -174,7 +190,9 @@ TEST_F(ChatTemplateFiles, FileComesBeforeTheConfig) {
 }
 
 TEST_F(ChatTemplateFiles, NamedTemplates) {
-  Write("tokenizer_config.json", R"({"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "rag", "template": "{% bad"}, {"name": "default", "template": "main"}]})");
+  Write(
+      "tokenizer_config.json",
+      R"({"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "rag", "template": "{% bad"}, {"name": "default", "template": "main"}]})");
   EXPECT_EQ(Render(), "main");
   EXPECT_EQ(Render(true), "tools");
   Write("tokenizer_config.json", R"({"chat_template": [{"name": "tool_use", "template": "tools"}]})");
@@ -182,7 +200,8 @@ TEST_F(ChatTemplateFiles, NamedTemplates) {
 }
 
 TEST_F(ChatTemplateFiles, WrongOnesNameTheFile) {
-  for (const char* config : {R"({"chat_template": 5})", R"({"chat_template": [{"name": "x"}]})", R"({"chat_template": "{% if %}"})"}) {
+  for (const char* config : {R"({"chat_template": 5})", R"({"chat_template": [{"name": "x"}]})",
+                             R"({"chat_template": "{% if %}"})"}) {
     Write("tokenizer_config.json", config);
     EXPECT_EQ(LoadStatus().code(), StatusCode::kInvalidArgument);
     EXPECT_NE(LoadStatus().message().find("tokenizer_config.json"), std::string::npos);

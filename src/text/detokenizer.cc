@@ -1,5 +1,5 @@
-// Byte-level tokenizers (all that this engine usually meets) give each token's bytes, and whole characters are
-// taken from the front of them. For others the text of a token is found by decoding twice:
+// Byte-level tokenizers (all that this engine usually meets) give each token's bytes, and whole characters
+// are taken from the front of them. For others the text of a token is found by decoding twice:
 //
 //   ids    … | context | new |        text of new = decode(context + new) without decode(context)
 //
@@ -15,9 +15,9 @@
 namespace penstock {
 namespace {
 
-constexpr size_t kPromptContext = 6;   // ids; more than a character's bytes, and its leading space
-constexpr size_t kMaxCharBytes = 4;    // so a character spans at most as many tokens
-constexpr size_t kForgetAfter = 64;    // ids that are kept before they are dropped at once
+constexpr size_t kPromptContext = 6;  // ids; more than a character's bytes, and its leading space
+constexpr size_t kMaxCharBytes = 4;   // so a character spans at most as many tokens
+constexpr size_t kForgetAfter = 64;   // ids that are kept before they are dropped at once
 
 // The length of the longest common prefix that ends between characters of `a`.
 size_t CommonPrefix(std::string_view a, std::string_view b) {
@@ -37,8 +37,8 @@ std::string_view IncompleteEnd(std::string_view bytes) {
 
 }  // namespace
 
-IncrementalDetokenizer::IncrementalDetokenizer(const Tokenizer& tokenizer, std::span<const int32_t> prompt_ids,
-                                               bool skip_special_tokens)
+IncrementalDetokenizer::IncrementalDetokenizer(const Tokenizer& tokenizer,
+                                               std::span<const int32_t> prompt_ids, bool skip_special_tokens)
     : tokenizer_(tokenizer),
       skip_special_tokens_(skip_special_tokens),
       by_bytes_(tokenizer.TokenBytes(0).has_value()) {

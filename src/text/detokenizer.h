@@ -19,10 +19,11 @@ class IncrementalDetokenizer {
  public:
   // `prompt_ids` gives context to the first generated token (a leading space, half a character: a character
   // that begins in the prompt comes out whole with the token that completes it).
-  IncrementalDetokenizer(const Tokenizer& tokenizer, std::span<const int32_t> prompt_ids, bool skip_special_tokens);
+  IncrementalDetokenizer(const Tokenizer& tokenizer, std::span<const int32_t> prompt_ids,
+                         bool skip_special_tokens);
 
-  // The text that this token completes; empty while a character is incomplete. An id outside the vocabulary (a
-  // model's embedding may be padded) is no text.
+  // The text that this token completes; empty while a character is incomplete. An id outside the vocabulary
+  // (a model's embedding may be padded) is no text.
   std::string Push(int32_t id);
   // What is left at the end: incomplete bytes come out as U+FFFD.
   std::string Flush();
@@ -45,8 +46,8 @@ class IncrementalDetokenizer {
   size_t read_end_ = 0;
 };
 
-// Finds stop strings in text that arrives in pieces, and holds back what may be the beginning of one, no more.
-// The stop string that is complete first wins; of several that end with the same byte, the longest.
+// Finds stop strings in text that arrives in pieces, and holds back what may be the beginning of one, no
+// more. The stop string that is complete first wins; of several that end with the same byte, the longest.
 class StopStringMatcher {
  public:
   // Empty stop strings are ignored.

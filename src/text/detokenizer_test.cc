@@ -52,8 +52,9 @@ TEST_P(Detokenizer, RandomIdsGiveTheTextOfFullDecode) {
 
 TEST_P(Detokenizer, TextComesBackWhole) {
   std::mt19937 random(2);
-  const std::vector<std::string> words = {"Hello", " world", " ", "\n\n", "你好", "😀", "👍🏽", "é", "don't", "  two", "한국어", "<|im_end|>",
-                                          "<s>", "ÿ", "\u200b", "x=1;", "。"};
+  const std::vector<std::string> words = {"Hello", " world", " ",      "\n\n",  "你好",   "😀",
+                                          "👍🏽",  "é",      "don't",  "  two", "한국어", "<|im_end|>",
+                                          "<s>",   "ÿ",      "\u200b", "x=1;",  "。"};
   for (int round = 0; round < 100; ++round) {
     std::string text;
     for (int i = 0; i < 20; ++i) text += words[random() % words.size()];
@@ -120,7 +121,8 @@ INSTANTIATE_TEST_SUITE_P(Styles, Detokenizer,
                          testing::Values("qwen_style", "gpt2_style", "deepseek_style", "llama2_style"),
                          [](const auto& info) { return std::string(info.param); });
 
-// The window forgets: many ids do not make it slow or wrong. "▁" decodes to a space everywhere but at the start.
+// The window forgets: many ids do not make it slow or wrong. "▁" decodes to a space everywhere but at the
+// start.
 TEST(DetokenizerWindow, LongSequenceOfAChainDecoder) {
   const auto tokenizer = LoadFixture("llama2_style");
   std::string text;
@@ -130,10 +132,14 @@ TEST(DetokenizerWindow, LongSequenceOfAChainDecoder) {
 }
 
 TEST(Utf8, InvalidBytesAreReplacedAsUnicodeSays) {
-  EXPECT_EQ(ToValidUtf8("a\xff" "b"), "a\uFFFDb");
-  EXPECT_EQ(ToValidUtf8("\xE4\xBD" "b"), "\uFFFDb");            // a maximal subpart is one character
+  EXPECT_EQ(ToValidUtf8("a\xff"
+                        "b"),
+            "a\uFFFDb");
+  EXPECT_EQ(ToValidUtf8("\xE4\xBD"
+                        "b"),
+            "\uFFFDb");  // a maximal subpart is one character
   EXPECT_EQ(ToValidUtf8("\xF0\x80\x80\x80"), "\uFFFD\uFFFD\uFFFD\uFFFD");  // overlong: no subpart
-  EXPECT_EQ(ToValidUtf8("\xED\xA0\x80"), "\uFFFD\uFFFD\uFFFD");  // a surrogate
+  EXPECT_EQ(ToValidUtf8("\xED\xA0\x80"), "\uFFFD\uFFFD\uFFFD");            // a surrogate
   EXPECT_EQ(ToValidUtf8("\xF4\x90\x80\x80"), "\uFFFD\uFFFD\uFFFD\uFFFD");  // beyond U+10FFFF
   EXPECT_EQ(ToValidUtf8("\xF4\x8F\xBF\xBF"), "\xF4\x8F\xBF\xBF");
   EXPECT_EQ(ToValidUtf8("\xF0\x9F\x98"), "\uFFFD");

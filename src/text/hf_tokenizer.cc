@@ -1,5 +1,5 @@
-// The Rust library does the work; this file guards the border, keeps the vocabulary for quick look-ups, and cuts
-// long texts into pieces for several threads:
+// The Rust library does the work; this file guards the border, keeps the vocabulary for quick look-ups, and
+// cuts long texts into pieces for several threads:
 //
 //   text   |--piece 0--|--piece 1--|--piece 2--|--piece 3--|    pieces are taken from a counter by the caller
 //   ids    |  ids 0  |   ids 1   | ids 2 |   ids 3   |          and by whichever helpers are free
@@ -42,8 +42,8 @@ TextFfiIds Into(std::vector<int32_t>& out) {
           }};
 }
 
-// Runs body(i) for i in [0, count), on the calling thread and on helpers that are free. A helper that comes late
-// finds nothing left to do, hence the shared state outlives the call, and `body` is not touched by then.
+// Runs body(i) for i in [0, count), on the calling thread and on helpers that are free. A helper that comes
+// late finds nothing left to do, hence the shared state outlives the call, and `body` is not touched by then.
 void ShareOut(size_t count, WorkerPool& helpers, const std::function<void(size_t)>& body) {
   struct Job {
     const std::function<void(size_t)>* body;
@@ -74,7 +74,8 @@ void ShareOut(size_t count, WorkerPool& helpers, const std::function<void(size_t
 
 Result<Json> DescribePart(const TextFfiTokenizer* tokenizer, TextFfiPart part) {
   std::string json, error;
-  if (!text_ffi_describe(tokenizer, part, Into(json), Into(error))) return Internal("tokenizer part {}: {}", int{part}, error);
+  if (!text_ffi_describe(tokenizer, part, Into(json), Into(error)))
+    return Internal("tokenizer part {}: {}", int{part}, error);
   return ParseJson(json, "tokenizer.json", 256);
 }
 
@@ -84,7 +85,8 @@ int NumThreads(const TokenizerOptions& options) {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& model_dir, const TokenizerOptions& options) {
+Result<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& model_dir,
+                                                   const TokenizerOptions& options) {
   const std::string path = model_dir + "/tokenizer.json";
   ASSIGN_OR_RETURN(const std::string json, ReadTextFile(path));
   ASSIGN_OR_RETURN(TokenizerConfig config, ReadTokenizerConfig(model_dir));
@@ -93,7 +95,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& model_dir,
   return std::unique_ptr<Tokenizer>(*std::move(tokenizer));
 }
 
-Result<std::unique_ptr<HfTokenizer>> HfTokenizer::Create(std::string_view tokenizer_json, TokenizerConfig config,
+Result<std::unique_ptr<HfTokenizer>> HfTokenizer::Create(std::string_view tokenizer_json,
+                                                         TokenizerConfig config,
                                                          const TokenizerOptions& options) {
   std::string error;
   TextFfiHandle handle(text_ffi_tokenizer_new(Bytes(tokenizer_json), tokenizer_json.size(), Into(error)));
@@ -106,7 +109,8 @@ Result<std::unique_ptr<HfTokenizer>> HfTokenizer::Create(std::string_view tokeni
 Status HfTokenizer::Describe(const TokenizerOptions& options) {
   const uint32_t id_limit = text_ffi_id_limit(handle_.get());
   if (id_limit == 0) return InvalidArgument("no tokens");
-  if (id_limit > kMaxIds) return InvalidArgument("token id {}, at most {} is read", id_limit - 1, kMaxIds - 1);
+  if (id_limit > kMaxIds)
+    return InvalidArgument("token id {}, at most {} is read", id_limit - 1, kMaxIds - 1);
   TokenizerParts parts;
   ASSIGN_OR_RETURN(parts.normalizer, DescribePart(handle_.get(), kTextFfiNormalizer));
   ASSIGN_OR_RETURN(parts.pre_tokenizer, DescribePart(handle_.get(), kTextFfiPreTokenizer));
@@ -179,12 +183,15 @@ Status HfTokenizer::FindCutRules() {
     }
     return ids == whole;
   };
-  if (cut_rules_.after_newline) cut_rules_.after_newline = holds({.after_newline = true, .before_space = false});
-  if (cut_rules_.before_space) cut_rules_.before_space = holds({.after_newline = false, .before_space = true});
+  if (cut_rules_.after_newline)
+    cut_rules_.after_newline = holds({.after_newline = true, .before_space = false});
+  if (cut_rules_.before_space)
+    cut_rules_.before_space = holds({.after_newline = false, .before_space = true});
   return OkStatus();
 }
 
-Status HfTokenizer::EncodeInto(std::string_view text, bool add_special_tokens, std::vector<int32_t>& ids) const {
+Status HfTokenizer::EncodeInto(std::string_view text, bool add_special_tokens,
+                               std::vector<int32_t>& ids) const {
   std::string error;
   if (text_ffi_encode(handle_.get(), Bytes(text), text.size(), add_special_tokens, Into(ids), Into(error))) {
     return OkStatus();
@@ -193,8 +200,10 @@ Status HfTokenizer::EncodeInto(std::string_view text, bool add_special_tokens, s
 }
 
 Result<std::vector<int32_t>> HfTokenizer::Encode(std::string_view text, bool add_special_tokens) const {
-  if (text.size() <= kParallelBytes || helpers_ == nullptr) return EncodeInPieces(text, add_special_tokens, text.size() + 1);
-  const size_t share = text.size() / (4 * (helpers_->num_threads() + 1));  // several for each thread evens out
+  if (text.size() <= kParallelBytes || helpers_ == nullptr)
+    return EncodeInPieces(text, add_special_tokens, text.size() + 1);
+  const size_t share =
+      text.size() / (4 * (helpers_->num_threads() + 1));  // several for each thread evens out
   return EncodeInPieces(text, add_special_tokens, std::clamp(share, kMinPieceBytes, kMaxPieceBytes));
 }
 
@@ -227,11 +236,13 @@ Result<std::string> HfTokenizer::Decode(std::span<const int32_t> ids, bool skip_
   std::vector<uint32_t> known;
   known.reserve(ids.size());
   for (int32_t id : ids) {
-    if (!table_.Known(id)) return InvalidArgument("token id {} is not in the vocabulary of {} tokens", id, vocab_size());
+    if (!table_.Known(id))
+      return InvalidArgument("token id {} is not in the vocabulary of {} tokens", id, vocab_size());
     known.push_back(static_cast<uint32_t>(id));
   }
   std::string text, error;
-  if (!text_ffi_decode(handle_.get(), known.data(), known.size(), skip_special_tokens, Into(text), Into(error))) {
+  if (!text_ffi_decode(handle_.get(), known.data(), known.size(), skip_special_tokens, Into(text),
+                       Into(error))) {
     return InvalidArgument("{} token ids cannot be decoded: {}", ids.size(), error);
   }
   return text;

@@ -45,7 +45,8 @@ class HfTokenizer : public Tokenizer {
                                               size_t piece_bytes) const;
 
  private:
-  HfTokenizer(TextFfiHandle handle, TokenizerConfig config) : handle_(std::move(handle)), config_(std::move(config)) {}
+  HfTokenizer(TextFfiHandle handle, TokenizerConfig config)
+      : handle_(std::move(handle)), config_(std::move(config)) {}
 
   Status Describe(const TokenizerOptions& options);
   Status FindAddedIds();

@@ -1,5 +1,5 @@
-// One Knuth-Morris-Pratt automaton for each stop string: per byte a step forward, and the longest partial match of
-// all is what must be held back.
+// One Knuth-Morris-Pratt automaton for each stop string: per byte a step forward, and the longest partial
+// match of all is what must be held back.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>

@@ -20,7 +20,8 @@ Found BruteForce(const std::string& text, const std::vector<std::string>& stops,
   for (size_t end = 1; end <= text.size(); ++end) {
     std::optional<std::string> best;
     for (const std::string& stop : stops) {
-      if (std::string_view(text).substr(0, end).ends_with(stop) && (!best || stop.size() > best->size())) best = stop;
+      if (std::string_view(text).substr(0, end).ends_with(stop) && (!best || stop.size() > best->size()))
+        best = stop;
     }
     if (best) return {text.substr(0, include ? end : end - best->size()), best};
   }

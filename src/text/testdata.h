@@ -11,9 +11,12 @@
 
 namespace penstock {
 
-inline std::string TestdataPath(const std::string& name) { return PENSTOCK_SOURCE_DIR "/src/text/testdata/" + name; }
+inline std::string TestdataPath(const std::string& name) {
+  return PENSTOCK_SOURCE_DIR "/src/text/testdata/" + name;
+}
 
-inline std::unique_ptr<Tokenizer> LoadFixture(const std::string& name, const TokenizerOptions& options = {.num_threads = 2}) {
+inline std::unique_ptr<Tokenizer> LoadFixture(const std::string& name,
+                                              const TokenizerOptions& options = {.num_threads = 2}) {
   Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(TestdataPath(name), options);
   CHECK(tokenizer.ok()) << tokenizer.status().message();
   return *std::move(tokenizer);

@@ -23,13 +23,15 @@ bool LetterBegins(std::string_view text, size_t pos) {
   return pos + 2 < text.size() && Continues(text[pos + 1]) && Continues(text[pos + 2]);
 }
 
-// The character that ends before `pos` is visible for sure: printable ASCII, or of U+3001…U+FFEF (three bytes).
+// The character that ends before `pos` is visible for sure: printable ASCII, or of U+3001…U+FFEF (three
+// bytes).
 bool VisibleEnds(std::string_view text, size_t pos) {
   if (pos == 0) return false;
   if (text[pos - 1] > ' ' && text[pos - 1] < 0x7F) return true;
   if (pos < 3 || !Continues(text[pos - 2]) || !Continues(text[pos - 1])) return false;
   const auto at = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint32_t code_point = (at(pos - 3) & 0x0Fu) << 12 | (at(pos - 2) & 0x3Fu) << 6 | (at(pos - 1) & 0x3Fu);
+  const uint32_t code_point =
+      (at(pos - 3) & 0x0Fu) << 12 | (at(pos - 2) & 0x3Fu) << 6 | (at(pos - 1) & 0x3Fu);
   return (at(pos - 3) & 0xF0) == 0xE0 && code_point > 0x3000 && code_point < 0xFE00;
 }
 
@@ -37,7 +39,8 @@ bool VisibleEnds(std::string_view text, size_t pos) {
 
 bool IsCut(std::string_view text, size_t pos, const CutRules& rules) {
   if (pos == 0 || pos >= text.size()) return false;
-  if (text[pos - 1] == '\n') return rules.after_newline && LetterBegins(text, pos) && VisibleEnds(text, pos - 1);
+  if (text[pos - 1] == '\n')
+    return rules.after_newline && LetterBegins(text, pos) && VisibleEnds(text, pos - 1);
   return rules.before_space && text[pos] == ' ' && IsAsciiLetter(text[pos - 1]) && pos + 1 < text.size() &&
          IsAsciiLetter(text[pos + 1]);
 }
@@ -57,12 +60,67 @@ std::vector<std::string_view> CutText(std::string_view text, size_t piece_bytes,
 }
 
 std::string SelfTestText() {
-  static constexpr std::string_view kFragments[] = {
-      "the", "Hello", "I'm", "they'LL", "x", "naïve", "ÜBER", "don't", "A", "tokenisation", "HTTPServer", "snake_case_name",
-      "camelCaseName", "3", "1234567", "3.14", "v2", "0xFF", ".", "...", "!?", "(x)", "foo();", "//", "/* c */", "#include",
-      "{", "}", "=>", "a.b.c", "\"quoted\"", "'single'", "s", "'", "`", "你好世界", "中文。", "日本語テキスト", "カナ", "한국어", "Привет",
-      "שלום", "مرحبا", "नमस्ते", "😀", "👩‍👩‍👧", "é", "e\xCC\x81", "ﬁ", "™", "　", "<tag>", "</s>", "[INST]", "&amp;", "$x^2$", "\\n", "%d", "--", "—"};
-  static constexpr std::string_view kSeparators[] = {" ",  " ",   " ",  "\n",  "\n",   "\n", "",  "",
+  static constexpr std::string_view kFragments[] = {"the",
+                                                    "Hello",
+                                                    "I'm",
+                                                    "they'LL",
+                                                    "x",
+                                                    "naïve",
+                                                    "ÜBER",
+                                                    "don't",
+                                                    "A",
+                                                    "tokenisation",
+                                                    "HTTPServer",
+                                                    "snake_case_name",
+                                                    "camelCaseName",
+                                                    "3",
+                                                    "1234567",
+                                                    "3.14",
+                                                    "v2",
+                                                    "0xFF",
+                                                    ".",
+                                                    "...",
+                                                    "!?",
+                                                    "(x)",
+                                                    "foo();",
+                                                    "//",
+                                                    "/* c */",
+                                                    "#include",
+                                                    "{",
+                                                    "}",
+                                                    "=>",
+                                                    "a.b.c",
+                                                    "\"quoted\"",
+                                                    "'single'",
+                                                    "s",
+                                                    "'",
+                                                    "`",
+                                                    "你好世界",
+                                                    "中文。",
+                                                    "日本語テキスト",
+                                                    "カナ",
+                                                    "한국어",
+                                                    "Привет",
+                                                    "שלום",
+                                                    "مرحبا",
+                                                    "नमस्ते",
+                                                    "😀",
+                                                    "👩‍👩‍👧",
+                                                    "é",
+                                                    "e\xCC\x81",
+                                                    "ﬁ",
+                                                    "™",
+                                                    "　",
+                                                    "<tag>",
+                                                    "</s>",
+                                                    "[INST]",
+                                                    "&amp;",
+                                                    "$x^2$",
+                                                    "\\n",
+                                                    "%d",
+                                                    "--",
+                                                    "—"};
+  static constexpr std::string_view kSeparators[] = {" ",  " ",    " ",  "\n",   "\n",  "\n",  "",     "",
                                                      "  ", "\n\n", "\t", "\r\n", " \n", "\n ", "    ", ", "};
   std::string text;
   uint32_t state = 12345;  // a linear congruential generator: the same text on every machine

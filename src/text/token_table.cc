@@ -36,7 +36,9 @@ std::string ByteLevelToBytes(std::string_view token) {
     const Utf8Char next = NextUtf8Char(token.substr(i));
     const auto at = [&](size_t k) { return static_cast<uint8_t>(token[i + k]); };
     // The alphabet's characters take one or two bytes of UTF-8.
-    const int code_point = next.len == 1 ? at(0) : next.len == 2 ? (at(0) & 0x1F) << 6 | (at(1) & 0x3F) : kAlphabetEnd;
+    const int code_point = next.len == 1   ? at(0)
+                           : next.len == 2 ? (at(0) & 0x1F) << 6 | (at(1) & 0x3F)
+                                           : kAlphabetEnd;
     if (next.kind != Utf8Char::kValid || code_point >= kAlphabetEnd || kAlphabet[code_point] < 0) {
       return std::string(token);
     }
@@ -49,7 +51,8 @@ std::string ByteLevelToBytes(std::string_view token) {
 void TokenTable::Add(std::string_view spelling, bool known, bool special) {
   const std::string bytes = ByteLevelToBytes(spelling);
   entries_.push_back({static_cast<uint32_t>(spellings_.size()), static_cast<uint32_t>(spelling.size()),
-                      static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(bytes.size()), known, special});
+                      static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(bytes.size()), known,
+                      special});
   spellings_ += spelling;
   bytes_ += bytes;
   max_spelling_ = std::max(max_spelling_, spelling.size());

@@ -45,8 +45,8 @@ class TokenTable {
   std::bitset<256> single_bytes_;
 };
 
-// The bytes of a token in the byte-level alphabet of GPT-2, in which each byte is one printable character; the
-// token's own bytes if it holds a character outside that alphabet (as Hugging Face's decoder has it).
+// The bytes of a token in the byte-level alphabet of GPT-2, in which each byte is one printable character;
+// the token's own bytes if it holds a character outside that alphabet (as Hugging Face's decoder has it).
 std::string ByteLevelToBytes(std::string_view token);
 
 }  // namespace penstock

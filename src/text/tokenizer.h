@@ -51,8 +51,8 @@ class Tokenizer {
   // From tokenizer_config.json; text of the token, as chat templates want it.
   virtual const std::optional<std::string>& bos_token() const = 0;
   virtual const std::optional<std::string>& eos_token() const = 0;
-  // Text of n bytes has at least n / max_token_bytes tokens: the longest token in bytes, more where the tokenizer
-  // normalises, and INT32_MAX where there is no such bound (e.g. it may drop text).
+  // Text of n bytes has at least n / max_token_bytes tokens: the longest token in bytes, more where the
+  // tokenizer normalises, and INT32_MAX where there is no such bound (e.g. it may drop text).
   virtual int32_t max_token_bytes() const = 0;
 };
 

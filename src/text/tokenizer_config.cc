@@ -24,11 +24,13 @@ Result<std::optional<Json>> ReadObject(const std::string& path) {
 Status ReadSpecialTokens(const Json& config, const std::string& path, TokenizerConfig& out) {
   for (const char* name : kTokenNames) {
     const auto known = [&](const auto& entry) { return entry.first == name; };
-    if (!config.contains(name) || config[name].is_null() || std::ranges::any_of(out.special_tokens, known)) continue;
+    if (!config.contains(name) || config[name].is_null() || std::ranges::any_of(out.special_tokens, known))
+      continue;
     const Json& token = config[name];
     const Json& text = token.is_object() && token.contains("content") ? token["content"] : token;
     if (!text.is_string()) {
-      return InvalidArgument("{}: {}: {}, expected a string or an object with \"content\"", path, name, token.type_name());
+      return InvalidArgument("{}: {}: {}, expected a string or an object with \"content\"", path, name,
+                             token.type_name());
     }
     out.special_tokens.emplace_back(name, text.get<std::string>());
   }

@@ -18,8 +18,8 @@ struct TokenizerConfig {
   std::vector<std::pair<std::string, std::string>> special_tokens;
   std::optional<std::string> bos_token;
   std::optional<std::string> eos_token;
-  // Given: which of the two goes around every text, whatever tokenizer.json's post-processor does (as transformers
-  // has it).
+  // Given: which of the two goes around every text, whatever tokenizer.json's post-processor does (as
+  // transformers has it).
   std::optional<bool> add_bos_token;
   std::optional<bool> add_eos_token;
   // {name, text}; a lone template is named "default".

@@ -73,12 +73,14 @@ TEST_P(TokenizerGoldens, PiecesGiveTheIdsOfTheWhole) {
     std::string text;
     while (text.size() < 6000) {
       text += goldens_["cases"][random() % goldens_["cases"].size()]["text"].get<std::string>();
-      text += std::vector<std::string>{"", " ", "\n", "\n\n", " word", "word\nWord", "字\n字", ".\n"}[random() % 8];
+      text += std::vector<std::string>{
+          "", " ", "\n", "\n\n", " word", "word\nWord", "字\n字", ".\n"}[random() % 8];
     }
     const bool add_special_tokens = round % 2 == 1;
     const Ids whole = *tokenizer.Encode(text, add_special_tokens);
     for (size_t piece_bytes : {1, 7, 500}) {
-      EXPECT_EQ(*tokenizer.EncodeInPieces(text, add_special_tokens, piece_bytes), whole) << round << " " << piece_bytes;
+      EXPECT_EQ(*tokenizer.EncodeInPieces(text, add_special_tokens, piece_bytes), whole)
+          << round << " " << piece_bytes;
     }
   }
 }
@@ -138,7 +140,8 @@ TEST(Tokenizer, IdsMayHaveHoles) {
 
 TEST(Tokenizer, EncodesLongTextsOnSeveralThreads) {
   std::string text;
-  while (text.size() < 400000) text += "Line " + std::to_string(text.size()) + " of a text\nthat is long, 你好\n<|im_end|>x y\n";
+  while (text.size() < 400000)
+    text += "Line " + std::to_string(text.size()) + " of a text\nthat is long, 你好\n<|im_end|>x y\n";
   const Ids one_thread = *LoadFixture("deepseek_style", {.num_threads = 1})->Encode(text, true);
   const std::unique_ptr<Tokenizer> tokenizer = LoadFixture("deepseek_style", {.num_threads = 4});
   std::vector<std::thread> callers;  // at the same time, from several threads
@@ -179,18 +182,23 @@ TEST(Tokenizer, GivesTheBytesOfTokens) {
 
 TEST(Tokenizer, RefusesIdsOutsideTheVocabulary) {
   const auto tokenizer = LoadFixture("qwen_style");
-  for (int32_t id : {-1, tokenizer->vocab_size(), std::numeric_limits<int32_t>::max(), std::numeric_limits<int32_t>::min()}) {
+  for (int32_t id : {-1, tokenizer->vocab_size(), std::numeric_limits<int32_t>::max(),
+                     std::numeric_limits<int32_t>::min()}) {
     const Status status = tokenizer->Decode(Ids{1, id}, false).status();
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
     EXPECT_NE(status.message().find(std::to_string(id)), std::string::npos) << status.message();
-    EXPECT_NE(status.message().find(std::to_string(tokenizer->vocab_size())), std::string::npos) << status.message();
+    EXPECT_NE(status.message().find(std::to_string(tokenizer->vocab_size())), std::string::npos)
+        << status.message();
   }
   EXPECT_EQ(*tokenizer->Decode({}, false), "");
 }
 
 TEST(Tokenizer, ReadsInvalidUtf8AsReplacementCharacters) {
   const auto tokenizer = LoadFixture("qwen_style");
-  EXPECT_EQ(*tokenizer->Encode("a\xff" "b\xe4\xbd", false), *tokenizer->Encode("a\uFFFDb\uFFFD", false));
+  EXPECT_EQ(*tokenizer->Encode("a\xff"
+                               "b\xe4\xbd",
+                               false),
+            *tokenizer->Encode("a\uFFFDb\uFFFD", false));
   const std::string nul("x\0y", 3);
   EXPECT_EQ(*tokenizer->Decode(*tokenizer->Encode(nul, false), false), nul);
 }
@@ -198,12 +206,14 @@ TEST(Tokenizer, ReadsInvalidUtf8AsReplacementCharacters) {
 // Text made to be slow for a backtracking expression, or wrong for a careless cut.
 TEST(Tokenizer, SurvivesHostileText) {
   const auto tokenizer = LoadFixture("qwen_style", {.num_threads = 2});
-  for (const std::string unit : {" ", "\n", " \n", "\t ", "a", "a ", "1", "'", "\xff", "e\xCC\x81", "<|im_", "!\n", "\xE2\x80\x8D"}) {
+  for (const std::string unit :
+       {" ", "\n", " \n", "\t ", "a", "a ", "1", "'", "\xff", "e\xCC\x81", "<|im_", "!\n", "\xE2\x80\x8D"}) {
     std::string text;
     while (text.size() < 300000) text += unit;
     const Result<Ids> ids = tokenizer->Encode(text, false);
     ASSERT_TRUE(ids.ok()) << unit << ": " << ids.status().message();
-    EXPECT_GE(static_cast<int64_t>(ids->size()) * tokenizer->max_token_bytes(), static_cast<int64_t>(text.size()));
+    EXPECT_GE(static_cast<int64_t>(ids->size()) * tokenizer->max_token_bytes(),
+              static_cast<int64_t>(text.size()));
   }
 }
 
@@ -215,7 +225,9 @@ class TokenizerFiles : public testing::Test {
     std::filesystem::create_directories(dir_);
   }
   void TearDown() override { std::filesystem::remove_all(dir_); }
-  void Write(const std::string& name, const std::string& text) { std::ofstream(dir_ / name, std::ios::binary) << text; }
+  void Write(const std::string& name, const std::string& text) {
+    std::ofstream(dir_ / name, std::ios::binary) << text;
+  }
   void CopyTokenizer() { std::filesystem::copy(TestdataPath("qwen_style") + "/tokenizer.json", dir_); }
   Status LoadStatus() {
     Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(dir_.string());
@@ -249,7 +261,8 @@ TEST_F(TokenizerFiles, SpecialTokensMapFillsIn) {
 
 // As transformers: where the config speaks of it, the post-processor of tokenizer.json does not count.
 TEST_F(TokenizerFiles, ConfigDecidesOnBosAndEos) {
-  std::filesystem::copy(TestdataPath("llama2_style") + "/tokenizer.json", dir_);  // its post-processor adds <s>
+  std::filesystem::copy(TestdataPath("llama2_style") + "/tokenizer.json",
+                        dir_);  // its post-processor adds <s>
   const auto encode = [&](const std::string& flags) {
     Write("tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": "</s>")" + flags + "}");
     return *(*Tokenizer::Load(dir_.string()))->Encode("a", true);
@@ -267,11 +280,14 @@ TEST_F(TokenizerFiles, ConfigDecidesOnBosAndEos) {
 }
 
 TEST_F(TokenizerFiles, MalformedFilesAreRefused) {
-  for (const char* text : {"", "{", "[]", "null", "{}", R"({"model": {}})", R"({"model": {"type": "BPE", "vocab": 3, "merges": []}})",
-                           R"({"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}})",
-                           R"({"version":"1.0","model":{"type":"BPE","vocab":{},"merges":[]}})",
-                           R"({"version":"1.0","model":{"type":"BPE","vocab":{"a":4294967295},"merges":[]}})",
-                           R"({"version":"1.0","pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated","invert":false},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}})"}) {
+  for (
+      const char* text :
+      {"", "{", "[]", "null", "{}", R"({"model": {}})",
+       R"({"model": {"type": "BPE", "vocab": 3, "merges": []}})",
+       R"({"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}})",
+       R"({"version":"1.0","model":{"type":"BPE","vocab":{},"merges":[]}})",
+       R"({"version":"1.0","model":{"type":"BPE","vocab":{"a":4294967295},"merges":[]}})",
+       R"({"version":"1.0","pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated","invert":false},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}})"}) {
     Write("tokenizer.json", text);
     ExpectRefused(StatusCode::kInvalidArgument, "tokenizer.json");
   }

@@ -12,10 +12,13 @@ namespace penstock {
 namespace {
 
 std::string StringAt(const Json& object, const char* key) {
-  return object.is_object() && object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : "";
+  return object.is_object() && object.contains(key) && object[key].is_string()
+             ? object[key].get<std::string>()
+             : "";
 }
 bool BoolAt(const Json& object, const char* key, bool otherwise) {
-  return object.is_object() && object.contains(key) && object[key].is_boolean() ? object[key].get<bool>() : otherwise;
+  return object.is_object() && object.contains(key) && object[key].is_boolean() ? object[key].get<bool>()
+                                                                                : otherwise;
 }
 
 // The parts of a part: a Sequence holds a list under `key`, anything else is itself; null is none.
@@ -39,7 +42,8 @@ std::optional<int> ShrinkFactor(const std::vector<Json>& normalizers) {
     if (type == "NFC") {
       factor *= 3;  // three jamo of three bytes each are one syllable of three bytes
     } else if (type == "Replace") {
-      const std::string from = normalizer.contains("pattern") ? StringAt(normalizer["pattern"], "String") : "";
+      const std::string from =
+          normalizer.contains("pattern") ? StringAt(normalizer["pattern"], "String") : "";
       if (from.empty() || StringAt(normalizer, "content").size() < from.size()) return std::nullopt;
     } else if (type != "NFD" && type != "Prepend") {
       return std::nullopt;
@@ -60,15 +64,16 @@ CutRules ConceivableCuts(const std::vector<Json>& normalizers, const std::vector
   static const std::set<std::string> kLocalNormalizers = {"NFC", "NFD", "NFKC", "NFKD"};
   static const std::set<std::string> kLocalPreTokenizers = {"ByteLevel", "Split", "Digits", "Punctuation"};
   const auto all_in = [](const std::vector<Json>& list, const std::set<std::string>& types) {
-    return std::ranges::all_of(list, [&](const Json& part) { return types.contains(StringAt(part, "type")); });
+    return std::ranges::all_of(list,
+                               [&](const Json& part) { return types.contains(StringAt(part, "type")); });
   };
   const bool splits = std::ranges::any_of(pre_tokenizers, [](const Json& part) {
     const std::string type = StringAt(part, "type");
     return type == "Split" || (type == "ByteLevel" && BoolAt(part, "use_regex", true));
   });
   const bool dropout = parts.model.contains("dropout") && !parts.model["dropout"].is_null();
-  if (!splits || dropout || StringAt(parts.model, "type") != "BPE" || !all_in(normalizers, kLocalNormalizers) ||
-      !all_in(pre_tokenizers, kLocalPreTokenizers)) {
+  if (!splits || dropout || StringAt(parts.model, "type") != "BPE" ||
+      !all_in(normalizers, kLocalNormalizers) || !all_in(pre_tokenizers, kLocalPreTokenizers)) {
     return {};
   }
   CutRules rules{.after_newline = true, .before_space = true};
@@ -99,7 +104,8 @@ TokenizerTraits ReadTraits(const TokenizerParts& parts) {
   const bool strips = std::ranges::any_of(parts.added_tokens, [](const Json& entry) {
     return BoolAt(entry[1], "lstrip", false) || BoolAt(entry[1], "rstrip", false);
   });
-  if (no_byte_lost && !strips && KeepsAllText(pre_tokenizers)) traits.bytes_factor = ShrinkFactor(normalizers);
+  if (no_byte_lost && !strips && KeepsAllText(pre_tokenizers))
+    traits.bytes_factor = ShrinkFactor(normalizers);
   return traits;
 }
 

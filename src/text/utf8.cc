@@ -1,4 +1,5 @@
-// Table 3-7 of the Unicode standard: which second byte may follow which first byte; all later ones are 80..BF.
+// Table 3-7 of the Unicode standard: which second byte may follow which first byte; all later ones
+// are 80..BF.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "text/utf8.h"

@@ -1,5 +1,5 @@
-// The plan is by a small cost model: the time of the busiest thread, in multiplications of one number of k, plus the
-// copying of activations that each tile does for itself.
+// The plan is by a small cost model: the time of the busiest thread, in multiplications of one number of k,
+// plus the copying of activations that each tile does for itself.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/cpu_gemm.h"
@@ -16,10 +16,10 @@
 namespace penstock {
 namespace {
 
-constexpr int64_t kMaxTileCols = 1024;   // bounds the buffer of sums
-constexpr double kCopyCols = 12;         // copying a row costs as much as multiplying it with so many columns
-constexpr double kMinTileRows = 6;       // fewer rows than that take as long: the weights must be read anyway
-constexpr double kUnevenness = 0.04;     // threads do not run at one speed: what one tile per thread costs more
+constexpr int64_t kMaxTileCols = 1024;  // bounds the buffer of sums
+constexpr double kCopyCols = 12;        // copying a row costs as much as multiplying it with so many columns
+constexpr double kMinTileRows = 6;      // fewer rows than that take as long: the weights must be read anyway
+constexpr double kUnevenness = 0.04;  // threads do not run at one speed: what one tile per thread costs more
 
 }  // namespace
 
@@ -30,7 +30,8 @@ TileShape ChooseTileShape(const CpuOps& ops, int64_t num_rows, int64_t num_panel
   TileShape best;
   double best_cost = std::numeric_limits<double>::infinity();
   for (int64_t row_tiles = min_row_tiles; row_tiles <= min_row_tiles + num_threads; ++row_tiles) {
-    const int64_t rows = std::min(RoundUp(CeilDiv(num_rows, row_tiles), ops.tile_row_multiple), ops.max_tile_rows);
+    const int64_t rows =
+        std::min(RoundUp(CeilDiv(num_rows, row_tiles), ops.tile_row_multiple), ops.max_tile_rows);
     for (int64_t col_tiles = min_col_tiles; col_tiles <= max_col_tiles; ++col_tiles) {
       const int64_t panels = CeilDiv(num_panels, col_tiles);
       const int64_t num_tiles = CeilDiv(num_rows, rows) * CeilDiv(num_panels, panels);
@@ -69,10 +70,13 @@ void CpuGemm::Run(std::span<const GemmProblem> problems) {
   }
   std::atomic<size_t> next{0};
   const auto run = [&](int thread_idx) {
-    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tiles_.size();) RunTile(tiles_[i], thread_idx);
+    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tiles_.size();)
+      RunTile(tiles_[i], thread_idx);
   };
-  if (tiles_.size() <= 1) run(0);
-  else team_.Run(std::ref(run));  // by reference: nothing is allocated
+  if (tiles_.size() <= 1)
+    run(0);
+  else
+    team_.Run(std::ref(run));  // by reference: nothing is allocated
 }
 
 void CpuGemm::AddTiles(const GemmProblem& problem, int num_threads) {
@@ -81,7 +85,8 @@ void CpuGemm::AddTiles(const GemmProblem& problem, int num_threads) {
   CHECK_EQ(problem.w->panel_cols, ops_.panel_cols);
   const int64_t num_panels = problem.w->num_panels();
   const TileShape shape = ChooseTileShape(ops_, problem.y.rows, num_panels, num_threads);
-  for (int64_t panel = 0; panel < num_panels; panel += shape.panels) {  // rows run fastest: they share the weights
+  for (int64_t panel = 0; panel < num_panels;
+       panel += shape.panels) {  // rows run fastest: they share the weights
     for (int64_t row = 0; row < problem.y.rows; row += shape.rows) {
       tiles_.push_back({&problem, row, std::min(row + shape.rows, problem.y.rows), panel,
                         std::min(panel + shape.panels, num_panels)});

@@ -32,7 +32,8 @@ struct TileShape {
   int64_t panels = 0;
 };
 
-// Tiles for `num_threads` threads to take one by one: equal work, as little copying of activations as possible.
+// Tiles for `num_threads` threads to take one by one: equal work, as little copying of activations as
+// possible.
 TileShape ChooseTileShape(const CpuOps& ops, int64_t num_rows, int64_t num_panels, int num_threads);
 
 class CpuGemm {

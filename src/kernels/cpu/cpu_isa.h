@@ -27,8 +27,8 @@ constexpr std::string_view CpuIsaName(CpuIsa isa) {
 // Those that processor and operating system support, best first. kGeneric is always last.
 std::vector<CpuIsa> SupportedCpuIsas();
 
-// True if the processor multiplies bf16 matrix tiles (AMX) and the operating system lets this process use them.
-// Asks the system for the permission.
+// True if the processor multiplies bf16 matrix tiles (AMX) and the operating system lets this process use
+// them. Asks the system for the permission.
 bool EnableAmxBf16();
 
 }  // namespace penstock

@@ -26,7 +26,8 @@ RowsView View(const Mat& mat, int64_t row) { return {mat.RowPtr(row), mat.stride
 
 }  // namespace
 
-CpuKernels::CpuKernels(std::string name, const CpuOps& ops, const AttentionOps& attention_ops, ThreadTeam& team)
+CpuKernels::CpuKernels(std::string name, const CpuOps& ops, const AttentionOps& attention_ops,
+                       ThreadTeam& team)
     : name_(std::move(name)),
       ops_(ops),
       team_(team),
@@ -118,7 +119,8 @@ void CpuKernels::Rope(Mat x, int32_t num_heads, int32_t head_stride, std::span<c
 void CpuKernels::SiluMul(ConstMat gate_up, Mat y) {
   CHECK_EQ(gate_up.rows, y.rows);
   CHECK_EQ(gate_up.cols, 2 * y.cols);
-  CHECK(gate_up.dtype == y.dtype && IsActivation(y.dtype)) << DTypeName(gate_up.dtype) << ", " << DTypeName(y.dtype);
+  CHECK(gate_up.dtype == y.dtype && IsActivation(y.dtype))
+      << DTypeName(gate_up.dtype) << ", " << DTypeName(y.dtype);
   ForRows(y.rows, y.cols, [&](int64_t begin, int64_t end) {
     ops_.silu_mul(View(gate_up, begin), View(y, begin), y.dtype, end - begin, y.cols);
   });
@@ -129,7 +131,8 @@ void CpuKernels::RouteTopK(ConstMat logits, const RouterShape& shape, int32_t* i
   CHECK(logits.dtype == DType::kF32) << DTypeName(logits.dtype);
   CheckRouterShape(shape);
   ForRows(logits.rows, 16 * logits.cols, [&](int64_t begin, int64_t end) {
-    RouteRows(logits.Rows(begin, end - begin), shape, ids + begin * shape.top_k, weights + begin * shape.top_k);
+    RouteRows(logits.Rows(begin, end - begin), shape, ids + begin * shape.top_k,
+              weights + begin * shape.top_k);
   });
 }
 

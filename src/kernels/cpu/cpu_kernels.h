@@ -1,5 +1,5 @@
-// CpuKernels: the kernels of a processor, over the inner loops of one instruction set (CpuOps, AttentionOps). Here is
-// what is common to all: checks, threads, memory.
+// CpuKernels: the kernels of a processor, over the inner loops of one instruction set (CpuOps, AttentionOps).
+// Here is what is common to all: checks, threads, memory.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -42,16 +42,16 @@ class CpuKernels : public Kernels {
   size_t MlaBlockBytes(const MlaShape& shape, int32_t block_size, DType dtype) const override;
   void GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
                 const KvLayerView& cache) override;
-  void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape, const KvLayerView& cache,
-                    Mat out) override;
+  void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape,
+                    const KvLayerView& cache, Mat out) override;
   void MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
                 const KvLayerView& cache) override;
-  void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape, const KvLayerView& cache,
-                    const PackedKvB& kv_b, Mat out, MlaForm form) override;
+  void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape,
+                    const KvLayerView& cache, const PackedKvB& kv_b, Mat out, MlaForm form) override;
 
   void RouteTopK(ConstMat logits, const RouterShape& shape, int32_t* ids, float* weights) override;
-  void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts,
-              Mat y) override;
+  void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
+              const ExpertWeights& experts, Mat y) override;
 
   size_t scratch_bytes() const override;
 

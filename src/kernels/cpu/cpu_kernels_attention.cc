@@ -27,8 +27,8 @@ void CpuKernels::GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const 
   attention_.GqaAttention(q, spans, shape, cache, out);
 }
 
-void CpuKernels::MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
-                          const KvLayerView& cache) {
+void CpuKernels::MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans,
+                          const MlaShape& shape, const KvLayerView& cache) {
   attention_.MlaStore(latent, k_rope, spans, shape, cache);
 }
 

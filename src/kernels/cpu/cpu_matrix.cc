@@ -29,7 +29,11 @@ std::array<WeightRow, kMaxPanelCols> PanelRows(std::span<const ConstMat> parts, 
 }  // namespace
 
 CpuMatrix::CpuMatrix(const CpuOps& ops, int64_t n, int64_t k, DType dtype)
-    : panels_{.dtype = dtype, .panel_cols = ops.panel_cols, .n = n, .k = k, .k_padded = RoundUp<int64_t>(k, 32)},
+    : panels_{.dtype = dtype,
+              .panel_cols = ops.panel_cols,
+              .n = n,
+              .k = k,
+              .k_padded = RoundUp<int64_t>(k, 32)},
       buffer_(panels_.panel_bytes() * static_cast<size_t>(panels_.num_panels())) {
   CHECK(dtype == DType::kF32 || dtype == DType::kBF16) << DTypeName(dtype);
   CHECK_LE(ops.panel_cols, kMaxPanelCols);

@@ -24,7 +24,9 @@ class CpuMatrix : public PackedMat {
   size_t bytes() const override { return buffer_.size(); }
 
   const PanelMat& panels() const { return panels_; }
-  void* panel(int64_t index) { return buffer_.as<std::byte>() + static_cast<size_t>(index) * panels_.panel_bytes(); }
+  void* panel(int64_t index) {
+    return buffer_.as<std::byte>() + static_cast<size_t>(index) * panels_.panel_bytes();
+  }
 
  private:
   PanelMat panels_;

@@ -11,7 +11,9 @@
 namespace penstock {
 namespace {
 
-const PanelMat& Panels(const std::unique_ptr<PackedMat>& mat) { return static_cast<const CpuMatrix&>(*mat).panels(); }
+const PanelMat& Panels(const std::unique_ptr<PackedMat>& mat) {
+  return static_cast<const CpuMatrix&>(*mat).panels();
+}
 
 void Reserve(Buffer& buffer, size_t bytes) {
   if (buffer.size() < bytes) buffer = Buffer(bytes);
@@ -22,8 +24,8 @@ void Reserve(Buffer& buffer, size_t bytes) {
 CpuMoe::CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes)
     : ops_(ops), team_(team), gemm_(gemm), piece_bytes_(piece_bytes) {}
 
-void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts,
-                 Mat y) {
+void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
+                 const ExpertWeights& experts, Mat y) {
   CHECK(!experts.down.empty());
   CHECK_EQ(experts.gate_up.size(), experts.down.size());
   if (x.rows == 0) return;
@@ -82,7 +84,8 @@ template <typename MakeProblem>
 void CpuMoe::RunExperts(int64_t slot_begin, int64_t slot_end, const MakeProblem& make_problem) {
   problems_.clear();
   for (size_t e = 0; e + 1 < expert_begin_.size(); ++e) {
-    const int64_t begin = std::max(expert_begin_[e], slot_begin), end = std::min(expert_begin_[e + 1], slot_end);
+    const int64_t begin = std::max(expert_begin_[e], slot_begin),
+                  end = std::min(expert_begin_[e + 1], slot_end);
     if (begin < end) problems_.push_back(make_problem(e, begin, end - begin));
   }
   gemm_.Run(problems_);
@@ -100,8 +103,8 @@ void CpuMoe::RunPiece(ConstMat x, const ExpertWeights& experts, int64_t slot_beg
                        .y = gate_up.Rows(slot - slot_begin, count)};
   });
   const auto activate = [&](int64_t begin, int64_t end) {
-    ops_.silu_mul({gate_up.RowPtr(begin), gate_up.stride}, {inner.RowPtr(begin), inner.stride}, x.dtype, end - begin,
-                  inter);
+    ops_.silu_mul({gate_up.RowPtr(begin), gate_up.stride}, {inner.RowPtr(begin), inner.stride}, x.dtype,
+                  end - begin, inter);
   };
   team_.ParallelFor(rows, 8, std::ref(activate));
   RunExperts(slot_begin, slot_end, [&](size_t e, int64_t slot, int64_t count) {

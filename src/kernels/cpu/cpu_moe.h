@@ -5,8 +5,8 @@
 //   │ e0     │e1 │ e2   │ …      │   gate_up per expert (rows gathered) → silu · up → down per expert →
 //   └────────┴───┴──────┴────────┘   each token adds its slots' rows to y, in the order of the experts
 //
-// The order of all sums is that of k and of the expert numbers: y does not depend on the number of threads, on the
-// pieces, or on what other tokens are in the batch.
+// The order of all sums is that of k and of the expert numbers: y does not depend on the number of threads,
+// on the pieces, or on what other tokens are in the batch.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -32,18 +32,20 @@ class CpuMoe {
   CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes = kPieceBytes);
 
   // As Kernels::MoeMlp.
-  void Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts, Mat y);
+  void Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts,
+           Mat y);
 
   size_t scratch_bytes() const { return gate_up_.size() + inner_.size() + outer_.size() + sums_.size(); }
 
  private:
-  void SortByExpert(int64_t num_tokens, const int32_t* ids, const float* weights, int32_t top_k, int64_t num_experts);
+  void SortByExpert(int64_t num_tokens, const int32_t* ids, const float* weights, int32_t top_k,
+                    int64_t num_experts);
   void RunPiece(ConstMat x, const ExpertWeights& experts, int64_t slot_begin, int64_t slot_end);
   // One problem for each expert that has slots in [slot_begin, slot_end).
   template <typename MakeProblem>
   void RunExperts(int64_t slot_begin, int64_t slot_end, const MakeProblem& make_problem);
-  // sums[t] += weight * outer[slot], for the token's slots in [slot_begin, slot_end). The first piece begins from y,
-  // the last one rounds to y.
+  // sums[t] += weight * outer[slot], for the token's slots in [slot_begin, slot_end). The first piece begins
+  // from y, the last one rounds to y.
   void Combine(Mat y, int32_t top_k, int64_t slot_begin, int64_t slot_end);
 
   const CpuOps& ops_;

@@ -1,8 +1,8 @@
-// CpuOps: the table of inner loops of one instruction set. One thread, raw pointers, no checks: threads, shapes and
-// memory are the business of the callers (cpu_linear.cc, cpu_moe.cc, cpu_dense.cc).
+// CpuOps: the table of inner loops of one instruction set. One thread, raw pointers, no checks: threads,
+// shapes and memory are the business of the callers (cpu_linear.cc, cpu_moe.cc, cpu_dense.cc).
 //
-// The functions of a table are compiled with that instruction set's flags. Nothing else may be in those sources:
-// an inline function of the standard library compiled there could be linked in place of everybody's.
+// The functions of a table are compiled with that instruction set's flags. Nothing else may be in those
+// sources: an inline function of the standard library compiled there could be linked in place of everybody's.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -17,8 +17,8 @@ namespace penstock {
 // A weight matrix [n, k] in panels of `panel_cols` output columns, for each panel all of k:
 //   f32:   [panel][k_padded][panel_cols]             one number for each column
 //   bf16:  [panel][k_padded / 2][panel_cols][2]      two neighbours in k for each column: one 32-bit word
-// Padding, in k and in the last panel, is zero. k_padded is a multiple of 32. For panels of 64 columns this is
-// oneDNN's BA16a64b2a as well.
+// Padding, in k and in the last panel, is zero. k_padded is a multiple of 32. For panels of 64 columns this
+// is oneDNN's BA16a64b2a as well.
 struct PanelMat {
   const void* data = nullptr;
   DType dtype = DType::kF32;

@@ -23,8 +23,8 @@ void ComputeScores(const float* logits, int32_t count, RouterShape::Score score,
   for (int32_t i = 0; i < count; ++i) scores[i] = static_cast<float>(scores[i] / sum);
 }
 
-// Indices of the `top_k` largest values, in falling order; of equals, the first. One pass with an insertion that
-// most values do not reach. NaN never displaces anything, so the indices are always valid.
+// Indices of the `top_k` largest values, in falling order; of equals, the first. One pass with an insertion
+// that most values do not reach. NaN never displaces anything, so the indices are always valid.
 void TopK(const float* values, int32_t count, int32_t top_k, int32_t* indices) {
   int32_t held = 0;
   for (int32_t i = 0; i < count; ++i) {
@@ -69,7 +69,8 @@ void RouteRows(ConstMat logits, const RouterShape& shape, int32_t* ids, float* w
   float scores[kMaxExperts], choice[kMaxExperts];
   for (int64_t t = 0; t < logits.rows; ++t) {
     ComputeScores(logits.Row<float>(t), shape.num_experts, shape.score, scores);
-    for (int32_t e = 0; e < shape.num_experts; ++e) choice[e] = scores[e] + (shape.bias ? shape.bias[e] : 0.0f);
+    for (int32_t e = 0; e < shape.num_experts; ++e)
+      choice[e] = scores[e] + (shape.bias ? shape.bias[e] : 0.0f);
     if (shape.num_groups > 1) KeepBestGroups(shape, choice);
 
     int32_t* chosen = ids + t * shape.top_k;

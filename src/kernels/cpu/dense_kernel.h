@@ -15,8 +15,10 @@ namespace {
 // Calls body with a null pointer of the element type: f32 or bf16.
 template <typename Body>
 [[gnu::always_inline]] inline void WithType(DType dtype, const Body& body) {
-  if (dtype == DType::kF32) body(static_cast<float*>(nullptr));
-  else body(static_cast<Bf16*>(nullptr));
+  if (dtype == DType::kF32)
+    body(static_cast<float*>(nullptr));
+  else
+    body(static_cast<Bf16*>(nullptr));
 }
 
 template <typename T>
@@ -32,9 +34,12 @@ template <typename S>
 void Convert(const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t count) {
   WithType(dst_dtype, [&](auto* dst_type) __attribute__((always_inline)) {
     auto* to = static_cast<decltype(dst_type)>(dst);
-    if (src_dtype == DType::kF32) ConvertRow<S>(static_cast<const float*>(src), to, count);
-    else if (src_dtype == DType::kBF16) ConvertRow<S>(static_cast<const Bf16*>(src), to, count);
-    else ConvertRow<S>(static_cast<const Half*>(src), to, count);
+    if (src_dtype == DType::kF32)
+      ConvertRow<S>(static_cast<const float*>(src), to, count);
+    else if (src_dtype == DType::kBF16)
+      ConvertRow<S>(static_cast<const Bf16*>(src), to, count);
+    else
+      ConvertRow<S>(static_cast<const Half*>(src), to, count);
   });
 }
 
@@ -79,9 +84,8 @@ void AddRows(ConstRowsView x, RowsView y, DType dtype, int64_t num_rows, int64_t
     for (int64_t r = 0; r < num_rows; ++r) {
       T* sum = RowOf<T>(y, r);
       MapRow<S>(RowOf<T>(x, r), sum, num_cols,
-                [&](typename S::Vec v, int64_t i, int64_t n) __attribute__((always_inline)) {
-                  return S::Add(LoadUpTo<S>(sum + i, n), v);
-                });
+                [&](typename S::Vec v, int64_t i, int64_t n)
+                    __attribute__((always_inline)) { return S::Add(LoadUpTo<S>(sum + i, n), v); });
     }
   });
 }
@@ -135,8 +139,10 @@ void Rope(const RopeRows& rows) {
       const float* sin = rows.sin + rows.positions[r] * half;
       T* head = RowOf<T>(rows.x, r);
       for (int32_t h = 0; h < rows.num_heads; ++h, head += rows.head_stride) {
-        if (rows.interleaved) RotatePairs<S>(head, cos, sin, rows.dim);
-        else RotateHalves<S>(head, cos, sin, half);
+        if (rows.interleaved)
+          RotatePairs<S>(head, cos, sin, rows.dim);
+        else
+          RotateHalves<S>(head, cos, sin, half);
       }
     }
   });
@@ -182,7 +188,8 @@ void PackOnePanel(const PackPanel& panel) {
     for (int r = 0; r < S::kPanelCols; ++r) {
       uint32_t* row = words + r * kChunk;
       const WeightRow& src = panel.rows[r];
-      if (count < num_words * per_word || src.data == nullptr) __builtin_memset(row, 0, kChunk * sizeof(*row));
+      if (count < num_words * per_word || src.data == nullptr)
+        __builtin_memset(row, 0, kChunk * sizeof(*row));
       if (src.data == nullptr) continue;
       const size_t src_bytes = src.dtype == DType::kF32 ? 4 : 2;
       Convert<S>(static_cast<const char*>(src.data) + k * src_bytes, src.dtype, row, panel.w.dtype, count);

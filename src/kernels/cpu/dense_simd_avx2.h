@@ -16,13 +16,17 @@ struct DenseAvx2 : SimdAvx2 {
   static constexpr int kMaxTileRows = 144;  // a block of activations is 297 KiB: it stays in the second level
   static constexpr bool kHasDot = false;
 
-  // By hand, because gcc 12 otherwise lets sums of a 6 × 2 tile change registers, runs out of them, and spills.
-  PENSTOCK_INLINE void Accumulate(Vec& acc, Vec a, Vec b) { asm("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b)); }
+  // By hand, because gcc 12 otherwise lets sums of a 6 × 2 tile change registers, runs out of them, and
+  // spills.
+  PENSTOCK_INLINE void Accumulate(Vec& acc, Vec a, Vec b) {
+    asm("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
+  }
   PENSTOCK_INLINE Vec Div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
   PENSTOCK_INLINE Vec Min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 
   PENSTOCK_INLINE Vec LoadLow(const uint32_t* p) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 16));
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 16));
   }
   PENSTOCK_INLINE Vec LoadHigh(const uint32_t* p) {
     const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

@@ -1,4 +1,5 @@
-// The product of a tile of activations with packed panels, written once over a Dense type (dense_simd_generic.h).
+// The product of a tile of activations with packed panels, written once over a Dense type
+// (dense_simd_generic.h).
 //
 //          k block              column block: kGemmVecs vectors
 //        ┌─────────┐              ┌──┬──┬──┬──┐ k block of the panels, widened in registers
@@ -8,9 +9,10 @@
 //        │ dots)   │ tile →       │  │ sums: fp32, kept across the blocks of k
 //        └─────────┘              └──┘
 //
-// For each block of k: the rows are copied, converted, into a buffer that stays in the second-level cache; each
-// column block (first-level cache) meets all of them. An element of y is always the sum, block by block in order, of
-// sums that run over k in order: it does not depend on which rows and columns are computed together.
+// For each block of k: the rows are copied, converted, into a buffer that stays in the second-level cache;
+// each column block (first-level cache) meets all of them. An element of y is always the sum, block by block
+// in order, of sums that run over k in order: it does not depend on which rows and columns are computed
+// together.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -26,8 +28,8 @@
 namespace penstock {
 namespace {
 
-// body(0), …, body(N - 1) with constant arguments: indices into arrays of vectors must be constants, or the compiler
-// keeps the arrays in memory.
+// body(0), …, body(N - 1) with constant arguments: indices into arrays of vectors must be constants, or the
+// compiler keeps the arrays in memory.
 template <int N, typename Body>
 [[gnu::always_inline]] inline void Unroll(const Body& body) {
   [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
@@ -35,7 +37,8 @@ template <int N, typename Body>
   }(std::make_integer_sequence<int, N>{});
 }
 
-// How one word of k (two numbers in bf16, one in f32) of activations and weights is multiplied, and on which shape.
+// How one word of k (two numbers in bf16, one in f32) of activations and weights is multiplied, and on which
+// shape.
 template <typename S>
 struct FloatShape {
   using Act = float;
@@ -73,12 +76,13 @@ struct Gemm {
   static constexpr int kBlockCols = kVecs * S::kLanes;  // of a column block
   static constexpr int kBlocksPerPanel = S::kPanelCols / kBlockCols;
   static constexpr int kBlockK = S::kGemmBlockK;
-  // Row stride of the activation buffer: a line more than a power of two, lest all rows meet in the same cache set.
+  // Row stride of the activation buffer: a line more than a power of two, lest all rows meet in the same
+  // cache set.
   static constexpr int kActStride = kBlockK + 64 / static_cast<int>(sizeof(Act));
   static_assert(S::kPanelCols % kBlockCols == 0);
 
-  // acc += x · w for all rows and column blocks, for one number of k (one pair where dots are used). What there is
-  // less of, activations or vectors of weights, is held in registers. x: row r at r * kActStride.
+  // acc += x · w for all rows and column blocks, for one number of k (one pair where dots are used). What
+  // there is less of, activations or vectors of weights, is held in registers. x: row r at r * kActStride.
   template <int Rows, int Blocks, typename LoadAct, typename LoadWeights>
   [[gnu::always_inline]] static inline void Multiply(const LoadAct& load_act, const LoadWeights& load_weights,
                                                      Vec (&acc)[Blocks][Rows][kVecs]) {
@@ -89,7 +93,8 @@ struct Gemm {
       Unroll<Blocks>([&](auto b) __attribute__((always_inline)) {
         Unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
           const Operand weights = load_weights(b, v);
-          Unroll<Rows>([&](auto r) __attribute__((always_inline)) { Accumulate(acc[b][r][v], acts[r], weights); });
+          Unroll<Rows>([&](auto r)
+                           __attribute__((always_inline)) { Accumulate(acc[b][r][v], acts[r], weights); });
         });
       });
     } else {
@@ -100,9 +105,8 @@ struct Gemm {
       Unroll<Rows>([&](auto r) __attribute__((always_inline)) {
         const Operand act = load_act(r);
         Unroll<Blocks>([&](auto b) __attribute__((always_inline)) {
-          Unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
-            Accumulate(acc[b][r][v], act, weights[b][v]);
-          });
+          Unroll<kVecs>([&](auto v)
+                            __attribute__((always_inline)) { Accumulate(acc[b][r][v], act, weights[b][v]); });
         });
       });
     }
@@ -110,15 +114,18 @@ struct Gemm {
 
   template <typename Operand>
   [[gnu::always_inline]] static inline void Accumulate(Vec& acc, Operand act, Operand weights) {
-    if constexpr (Mode::kDot) acc = S::DotPairs(act, weights, acc);
-    else S::Accumulate(acc, act, weights);
+    if constexpr (Mode::kDot)
+      acc = S::DotPairs(act, weights, acc);
+    else
+      S::Accumulate(acc, act, weights);
   }
 
   // acc += x · w for one word of k, `offset` elements into each block.
   template <int Rows, int Blocks>
   [[gnu::always_inline]] static inline void Step(const Act* x, const Weight* const* w, int64_t offset,
                                                  Vec (&acc)[Blocks][Rows][kVecs]) {
-    const auto word = [&](int b, int v) __attribute__((always_inline)) { return w[b] + offset + v * S::kLanes; };
+    const auto word = [&](int b, int v)
+                          __attribute__((always_inline)) { return w[b] + offset + v * S::kLanes; };
     if constexpr (Mode::kDot) {
       const auto load_pair = [&](int r) __attribute__((always_inline)) {
         uint32_t pair;
@@ -133,9 +140,11 @@ struct Gemm {
         const auto load = [&](int b, int v) __attribute__((always_inline)) { return S::Load(word(b, v)); };
         Multiply<Rows, Blocks>(act, load, acc);
       } else {
-        const auto next_act = [&](int r) __attribute__((always_inline)) { return S::Set(x[r * kActStride + 1]); };
+        const auto next_act = [&](int r)
+                                  __attribute__((always_inline)) { return S::Set(x[r * kActStride + 1]); };
         const auto low = [&](int b, int v) __attribute__((always_inline)) { return S::LoadLow(word(b, v)); };
-        const auto high = [&](int b, int v) __attribute__((always_inline)) { return S::LoadHigh(word(b, v)); };
+        const auto high = [&](int b, int v)
+                              __attribute__((always_inline)) { return S::LoadHigh(word(b, v)); };
         Multiply<Rows, Blocks>(act, low, acc);
         Multiply<Rows, Blocks>(next_act, high, acc);
       }
@@ -144,8 +153,8 @@ struct Gemm {
 
   // sums[row][column of the blocks] = (first ? 0 : itself) + x · w over `num_words` words of k.
   template <int Rows, int Blocks>
-  [[gnu::noinline]] static void RegisterTile(const Act* x, const Weight* const* w, int64_t num_words, float* sums,
-                                             int64_t sums_stride, bool first) {
+  [[gnu::noinline]] static void RegisterTile(const Act* x, const Weight* const* w, int64_t num_words,
+                                             float* sums, int64_t sums_stride, bool first) {
     Vec acc[Blocks][Rows][kVecs];
     Unroll<Blocks>([&](auto b) __attribute__((always_inline)) {
       Unroll<Rows>([&](auto r) __attribute__((always_inline)) {
@@ -176,7 +185,8 @@ struct Gemm {
   template <int... r>
   static TileFn TileForRows(int rows, int blocks, std::integer_sequence<int, r...>) {
     TileFn fn = nullptr;
-    (void)((rows == r + 1 && (fn = blocks == 1 ? &RegisterTile<r + 1, 1> : &RegisterTile<r + 1, BlocksFor(r + 1)>)) ||
+    (void)((rows == r + 1 &&
+            (fn = blocks == 1 ? &RegisterTile<r + 1, 1> : &RegisterTile<r + 1, BlocksFor(r + 1)>)) ||
            ...);
     return fn;
   }
@@ -196,15 +206,17 @@ struct Gemm {
       const int64_t row = tile.x_rows != nullptr ? tile.x_rows[r] : r;
       const char* src = static_cast<const char*>(tile.x) + (row * tile.x_stride + begin) * x_bytes;
       Act* dst = acts + r * kActStride;
-      if (tile.x_dtype == DType::kF32) ConvertRow<S>(reinterpret_cast<const float*>(src), dst, len);
-      else ConvertRow<S>(reinterpret_cast<const Bf16*>(src), dst, len);
+      if (tile.x_dtype == DType::kF32)
+        ConvertRow<S>(reinterpret_cast<const float*>(src), dst, len);
+      else
+        ConvertRow<S>(reinterpret_cast<const Bf16*>(src), dst, len);
       if (len % Mode::kPerWord != 0) dst[len] = Act{};
     }
   }
 
   // All rows against column blocks [begin, begin + count) of the tile, for one block of k.
-  static void ColumnBlocks(const GemmTile& tile, const Act* acts, int64_t k_begin, int64_t num_words, int64_t begin,
-                           int64_t count, float* sums, int64_t sums_stride) {
+  static void ColumnBlocks(const GemmTile& tile, const Act* acts, int64_t k_begin, int64_t num_words,
+                           int64_t begin, int64_t count, float* sums, int64_t sums_stride) {
     const Weight* w[8];
     const size_t panel_words = tile.w.panel_bytes() / sizeof(Weight);
     for (int64_t b = 0; b < count; ++b) {
@@ -215,12 +227,13 @@ struct Gemm {
     const int64_t num_groups = (tile.num_rows + kRows - 1) / kRows;
     for (int64_t g = 0; g < num_groups; ++g) {  // row groups of nearly equal size
       const int64_t row = tile.num_rows * g / num_groups, end = tile.num_rows * (g + 1) / num_groups;
-      TileFor(static_cast<int>(end - row), static_cast<int>(count))(acts + row * kActStride, w, num_words,
-                                                                     sums + row * sums_stride, sums_stride, k_begin == 0);
+      TileFor(static_cast<int>(end - row), static_cast<int>(count))(
+          acts + row * kActStride, w, num_words, sums + row * sums_stride, sums_stride, k_begin == 0);
     }
   }
 
-  static void Finish(const GemmTile& tile, int64_t begin, int64_t count, const float* sums, int64_t sums_stride) {
+  static void Finish(const GemmTile& tile, int64_t begin, int64_t count, const float* sums,
+                     int64_t sums_stride) {
     const int64_t col = tile.panel_begin * S::kPanelCols + begin * kBlockCols;
     int64_t cols = tile.w.n - col;
     if (cols > count * kBlockCols) cols = count * kBlockCols;
@@ -228,9 +241,11 @@ struct Gemm {
     for (int64_t r = 0; r < tile.num_rows; ++r) {
       const int64_t offset = r * tile.y_stride + col;
       if (tile.y_dtype == DType::kF32) {
-        FinishRow<S>(sums + r * sums_stride, bias, tile.accumulate, static_cast<float*>(tile.y) + offset, cols);
+        FinishRow<S>(sums + r * sums_stride, bias, tile.accumulate, static_cast<float*>(tile.y) + offset,
+                     cols);
       } else {
-        FinishRow<S>(sums + r * sums_stride, bias, tile.accumulate, static_cast<Bf16*>(tile.y) + offset, cols);
+        FinishRow<S>(sums + r * sums_stride, bias, tile.accumulate, static_cast<Bf16*>(tile.y) + offset,
+                     cols);
       }
     }
   }

@@ -49,12 +49,13 @@ PENSTOCK_INLINE void StoreFirst(T* p, typename S::Vec v, int64_t count) {
   for (int64_t i = 0; i < count; ++i) p[i] = padded[i];
 }
 
-// y[i] = fn(x[i], i) vector by vector, for i in [0, count). fn gets the vector, the index of its first element and
-// how many elements of it count.
+// y[i] = fn(x[i], i) vector by vector, for i in [0, count). fn gets the vector, the index of its first
+// element and how many elements of it count.
 template <typename S, typename X, typename Y, typename Fn>
 PENSTOCK_INLINE void MapRow(const X* x, Y* y, int64_t count, const Fn& fn) {
   int64_t i = 0;
-  for (; i + S::kLanes <= count; i += S::kLanes) StoreVec<S>(y + i, fn(LoadVec<S>(x + i), i, int64_t{S::kLanes}));
+  for (; i + S::kLanes <= count; i += S::kLanes)
+    StoreVec<S>(y + i, fn(LoadVec<S>(x + i), i, int64_t{S::kLanes}));
   if (i < count) StoreFirst<S>(y + i, fn(LoadFirst<S>(x + i, count - i), i, count - i), count - i);
 }
 
@@ -66,7 +67,8 @@ PENSTOCK_INLINE typename S::Vec LoadUpTo(const T* p, int64_t count) {
 
 template <typename S, typename X, typename Y>
 inline void ConvertRow(const X* x, Y* y, int64_t count) {
-  MapRow<S>(x, y, count, [](typename S::Vec v, int64_t, int64_t) __attribute__((always_inline)) { return v; });
+  MapRow<S>(x, y, count,
+            [](typename S::Vec v, int64_t, int64_t) __attribute__((always_inline)) { return v; });
 }
 template <typename S>
 inline void ConvertRow(const Bf16* x, Bf16* y, int64_t count) {

@@ -202,7 +202,8 @@ using OperandWord = std::conditional_t<std::is_same_v<CacheT, float>, float, uin
 template <typename CacheT>
 constexpr int64_t kOperandDepth = std::is_same_v<CacheT, float> ? 1 : 2;
 
-// C (+)= A · B for few rows, where B is an operand of `steps` rows and `num_columns` columns, a multiple of 16.
+// C (+)= A · B for few rows, where B is an operand of `steps` rows and `num_columns` columns, a multiple
+// of 16.
 template <class W, typename CacheT>
 static void OperandProduct(const typename W::Element* a, int64_t lda, int64_t num_rows,
                            const OperandWord<CacheT>* b, int64_t stride, int64_t steps, int64_t num_columns,

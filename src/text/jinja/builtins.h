@@ -24,8 +24,8 @@ class Call {
   Items positional;
   std::vector<std::pair<std::string, Value>> keyword;
 
-  // Names the parameters in order: gathers keyword arguments into `positional` (undefined where none is given), and
-  // fails on unknown, repeated, missing (the first `num_required`) and superfluous ones.
+  // Names the parameters in order: gathers keyword arguments into `positional` (undefined where none is
+  // given), and fails on unknown, repeated, missing (the first `num_required`) and superfluous ones.
   bool Bind(std::initializer_list<std::string_view> names, size_t num_required = 0);
 
   // After Bind(). `otherwise` where the argument is not given; a wrong type fails.

@@ -17,9 +17,15 @@ namespace {
 
 Value Text(Call& call, std::string text) { return Value::MakeString(call.context(), std::move(text)); }
 
-Value Upper(Call& call, const Value& value) { return Text(call, MapChars(ToStr(call.context(), value), ToUpper)); }
-Value Lower(Call& call, const Value& value) { return Text(call, MapChars(ToStr(call.context(), value), ToLower)); }
-Value CapitalizeFilter(Call& call, const Value& value) { return Text(call, Capitalize(ToStr(call.context(), value))); }
+Value Upper(Call& call, const Value& value) {
+  return Text(call, MapChars(ToStr(call.context(), value), ToUpper));
+}
+Value Lower(Call& call, const Value& value) {
+  return Text(call, MapChars(ToStr(call.context(), value), ToLower));
+}
+Value CapitalizeFilter(Call& call, const Value& value) {
+  return Text(call, Capitalize(ToStr(call.context(), value)));
+}
 Value ToString(Call& call, const Value& value) {
   return value.is_string() ? value : Text(call, ToStr(call.context(), value));
 }
@@ -81,12 +87,23 @@ Value Escape(Call& call, const Value& value) {
   std::string out;
   for (char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&#34;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return Text(call, std::move(out));
@@ -97,9 +114,12 @@ Value UrlEncode(Call& call, const Value& value) {
   if (!call.context().HasRoom(3 * text.size())) return Value();
   std::string out;
   for (char c : text) {
-    const bool safe = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || std::string_view("_.-~/").find(c) != std::string_view::npos;
-    if (safe) out += c;
-    else out += fmt::format("%{:02X}", static_cast<uint8_t>(c));
+    const bool safe = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
+                      std::string_view("_.-~/").find(c) != std::string_view::npos;
+    if (safe)
+      out += c;
+    else
+      out += fmt::format("%{:02X}", static_cast<uint8_t>(c));
   }
   return Text(call, std::move(out));
 }
@@ -131,11 +151,13 @@ Value ToJson(Call& call, const Value& value) {
     const Int width = call.At(1).is_string() ? 0 : std::max(call.IntAt(1, 0), Int{0});
     if (width > 1000) context.Fail("tojson(indent={})", IntText(width));
     if (context.failed()) return Value();
-    style.indent = call.At(1).is_string() ? call.At(1).string() : std::string(static_cast<size_t>(width), ' ');
+    style.indent =
+        call.At(1).is_string() ? call.At(1).string() : std::string(static_cast<size_t>(width), ' ');
   }
   if (call.Has(2) && !call.At(2).is_none()) {
     const Value& pair = call.At(2);
-    if (!pair.is_sequence() || pair.items().size() != 2 || !pair.items()[0].is_string() || !pair.items()[1].is_string()) {
+    if (!pair.is_sequence() || pair.items().size() != 2 || !pair.items()[0].is_string() ||
+        !pair.items()[1].is_string()) {
       context.Fail("tojson(separators=…) needs two strings");
       return Value();
     }
@@ -159,7 +181,8 @@ std::optional<Int> ParseInt(std::string_view text, int base) {
   const bool negative = text.starts_with('-');
   if (negative || text.starts_with('+')) text.remove_prefix(1);
   const char prefix = base == 16 ? 'x' : base == 8 ? 'o' : base == 2 ? 'b' : '\0';
-  if (prefix != '\0' && text.size() > 2 && text[0] == '0' && (text[1] | 0x20) == prefix) text.remove_prefix(2);
+  if (prefix != '\0' && text.size() > 2 && text[0] == '0' && (text[1] | 0x20) == prefix)
+    text.remove_prefix(2);
   uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
@@ -173,7 +196,8 @@ Value ToInt(Call& call, const Value& value) {
   if (value.is_int() || value.is_bool()) return Value(value.integer());
   std::optional<double> number;
   if (value.is_string() && base >= 2 && base <= 36) {
-    if (const std::optional<Int> integer = ParseInt(value.string(), static_cast<int>(base))) return Value(*integer);
+    if (const std::optional<Int> integer = ParseInt(value.string(), static_cast<int>(base)))
+      return Value(*integer);
     number = ParseFloat(value.string());
   } else if (value.is_float()) {
     number = value.number();
@@ -199,14 +223,16 @@ Value Round(Call& call, const Value& value) {
   Context& context = call.context();
   const Int precision = call.IntAt(0, 0);
   const std::string method = call.StringAt(1, "common");
-  if (!value.is_number() || precision < -300 || precision > 300) context.Fail("round() of {}", value.type_name());
+  if (!value.is_number() || precision < -300 || precision > 300)
+    context.Fail("round() of {}", value.type_name());
   if (method != "common" && method != "ceil" && method != "floor") context.Fail("round(method='{}')", method);
   if (context.failed()) return Value();
   const double scale = std::pow(10.0, static_cast<double>(precision));
   if (method == "ceil") return Value(std::ceil(value.number() * scale) / scale);
   if (method == "floor") return Value(std::floor(value.number() * scale) / scale);
   if (precision < 0) return Value(std::nearbyint(value.number() * scale) / scale);
-  const std::string text = fmt::format("{:.{}f}", value.number(), static_cast<int>(precision));  // correctly rounded
+  const std::string text =
+      fmt::format("{:.{}f}", value.number(), static_cast<int>(precision));  // correctly rounded
   double rounded = value.number();
   std::from_chars(text.data(), text.data() + text.size(), rounded);
   return value.is_float() ? Value(rounded) : Value(value.integer());
@@ -225,12 +251,27 @@ Value Same(Call&, const Value& value) { return value; }
 
 Filter FindFilter(std::string_view name) {
   static const std::map<std::string_view, Filter> kFilters = [] {
-    std::map<std::string_view, Filter> filters = {
-        {"abs", Abs},           {"capitalize", CapitalizeFilter}, {"d", Default},         {"default", Default}, {"e", Escape},
-        {"escape", Escape},     {"float", ToFloat},               {"format", Format},     {"indent", Indent},   {"int", ToInt},
-        {"lower", Lower},       {"replace", Replace},             {"round", Round},       {"safe", Same},       {"string", ToString},
-        {"title", Title},       {"tojson", ToJson},               {"trim", Trim},         {"upper", Upper},     {"urlencode", UrlEncode},
-        {"wordcount", WordCount}};
+    std::map<std::string_view, Filter> filters = {{"abs", Abs},
+                                                  {"capitalize", CapitalizeFilter},
+                                                  {"d", Default},
+                                                  {"default", Default},
+                                                  {"e", Escape},
+                                                  {"escape", Escape},
+                                                  {"float", ToFloat},
+                                                  {"format", Format},
+                                                  {"indent", Indent},
+                                                  {"int", ToInt},
+                                                  {"lower", Lower},
+                                                  {"replace", Replace},
+                                                  {"round", Round},
+                                                  {"safe", Same},
+                                                  {"string", ToString},
+                                                  {"title", Title},
+                                                  {"tojson", ToJson},
+                                                  {"trim", Trim},
+                                                  {"upper", Upper},
+                                                  {"urlencode", UrlEncode},
+                                                  {"wordcount", WordCount}};
     AddListFilters(filters);
     return filters;
   }();

@@ -48,7 +48,8 @@ Entries EntriesOf(Call& call) {
       entries.emplace_back(pair.items()[0], pair.items()[1]);
     }
   }
-  for (auto& [name, value] : call.keyword) entries.emplace_back(Value::MakeString(context, name), std::move(value));
+  for (auto& [name, value] : call.keyword)
+    entries.emplace_back(Value::MakeString(context, name), std::move(value));
   return entries;
 }
 
@@ -58,7 +59,8 @@ Value NamespaceFunction(Call& call) {
   Context& context = call.context();
   auto object = std::make_shared<Namespace>();
   for (auto& [key, value] : EntriesOf(call)) {
-    if (!key.is_string() || key.string().starts_with('_')) context.Fail("namespace() cannot hold '{}'", ToStr(context, key));
+    if (!key.is_string() || key.string().starts_with('_'))
+      context.Fail("namespace() cannot hold '{}'", ToStr(context, key));
     if (context.failed()) return Value();
     object->Set(key.string(), std::move(value));
   }

@@ -48,11 +48,16 @@ Value Interpreter::Eval(const Expr& expr, Scope& scope) {
   context_.set_line(expr.line);
   if (!context_.Step()) return Value();
   switch (expr.kind) {
-    case Expr::Kind::kConstant: return expr.value;
-    case Expr::Kind::kName: return EvalName(expr, scope);
-    case Expr::Kind::kList: return Value::MakeList(context_, EvalAll(expr.operands, scope));
-    case Expr::Kind::kTuple: return Value::MakeList(context_, EvalAll(expr.operands, scope), ListKind::kTuple);
-    case Expr::Kind::kDict: return EvalDict(expr, scope);
+    case Expr::Kind::kConstant:
+      return expr.value;
+    case Expr::Kind::kName:
+      return EvalName(expr, scope);
+    case Expr::Kind::kList:
+      return Value::MakeList(context_, EvalAll(expr.operands, scope));
+    case Expr::Kind::kTuple:
+      return Value::MakeList(context_, EvalAll(expr.operands, scope), ListKind::kTuple);
+    case Expr::Kind::kDict:
+      return EvalDict(expr, scope);
     case Expr::Kind::kUnary: {
       const Value value = Eval(*expr.operands[0], scope);
       if (context_.failed()) return Value();
@@ -63,14 +68,16 @@ Value Interpreter::Eval(const Expr& expr, Scope& scope) {
       const Value left = Eval(*expr.operands[0], scope), right = Eval(*expr.operands[1], scope);
       return context_.failed() ? Value() : Arithmetic(context_, expr.name, left, right);
     }
-    case Expr::Kind::kConcat: return EvalConcat(expr, scope);
+    case Expr::Kind::kConcat:
+      return EvalConcat(expr, scope);
     case Expr::Kind::kAnd:
     case Expr::Kind::kOr: {
       Value left = Eval(*expr.operands[0], scope);
       if (context_.failed() || left.Truthy() == (expr.kind == Expr::Kind::kOr)) return left;
       return Eval(*expr.operands[1], scope);
     }
-    case Expr::Kind::kCompare: return EvalCompare(expr, scope);
+    case Expr::Kind::kCompare:
+      return EvalCompare(expr, scope);
     case Expr::Kind::kCondition: {
       const bool holds = Eval(*expr.operands[0], scope).Truthy();
       if (context_.failed()) return Value();
@@ -85,10 +92,14 @@ Value Interpreter::Eval(const Expr& expr, Scope& scope) {
       const Value object = Eval(*expr.operands[0], scope), key = Eval(*expr.operands[1], scope);
       return context_.failed() ? Value() : GetItem(context_, object, key);
     }
-    case Expr::Kind::kSlice: return EvalSlice(expr, scope);
-    case Expr::Kind::kCall: return EvalCall(expr, scope, nullptr);
-    case Expr::Kind::kFilter: return EvalFilter(expr, scope, nullptr);
-    case Expr::Kind::kTest: return EvalTest(expr, scope);
+    case Expr::Kind::kSlice:
+      return EvalSlice(expr, scope);
+    case Expr::Kind::kCall:
+      return EvalCall(expr, scope, nullptr);
+    case Expr::Kind::kFilter:
+      return EvalFilter(expr, scope, nullptr);
+    case Expr::Kind::kTest:
+      return EvalTest(expr, scope);
   }
   return Value();
 }
@@ -151,9 +162,10 @@ Value Interpreter::EvalSlice(const Expr& expr, Scope& scope) {
 // `input` is what a chain of filters that begins with nothing is put on.
 Value Interpreter::EvalFilter(const Expr& expr, Scope& scope, const Value* input) {
   const Expr* inner = expr.operands[0].get();
-  const Value value = inner == nullptr                                                   ? *input
-                      : input != nullptr && inner->kind == Expr::Kind::kFilter ? EvalFilter(*inner, scope, input)
-                                                                                         : Eval(*inner, scope);
+  const Value value = inner == nullptr ? *input
+                      : input != nullptr && inner->kind == Expr::Kind::kFilter
+                          ? EvalFilter(*inner, scope, input)
+                          : Eval(*inner, scope);
   Call call(context_, expr.name);
   EvalArguments(expr.arguments, scope, call);
   context_.set_line(expr.line);
@@ -175,7 +187,9 @@ void Interpreter::EvalArguments(const Arguments& arguments, Scope& scope, Call& 
 
 Value Interpreter::EvalCall(const Expr& expr, Scope& scope, const Value* caller) {
   const Value callee = Eval(*expr.operands[0], scope);
-  Call call(context_, callee.is_undefined() || callee.is_loop() || !callee.is_callable() ? expr.operands[0]->name : callee.callable().name);
+  Call call(context_, callee.is_undefined() || callee.is_loop() || !callee.is_callable()
+                          ? expr.operands[0]->name
+                          : callee.callable().name);
   EvalArguments(expr.arguments, scope, call);
   context_.set_line(expr.line);
   return context_.failed() ? Value() : Invoke(callee, call, caller);
@@ -210,7 +224,8 @@ Value Interpreter::InvokeMacro(const Callable& macro, Call& call, const Value* c
   size_t num_used = 0;
   for (size_t i = 0; i < parameters.size(); ++i) {
     const std::string& name = parameters[i].name;
-    const auto keyword = std::ranges::find(call.keyword, name, [](const auto& entry) -> const std::string& { return entry.first; });
+    const auto keyword = std::ranges::find(
+        call.keyword, name, [](const auto& entry) -> const std::string& { return entry.first; });
     Value value;
     if (i < call.positional.size()) {
       value = std::move(call.positional[i]);
@@ -226,7 +241,8 @@ Value Interpreter::InvokeMacro(const Callable& macro, Call& call, const Value* c
   Items rest;
   for (size_t i = num_used; i < call.positional.size(); ++i) rest.push_back(std::move(call.positional[i]));
   Entries keywords;
-  for (auto& [name, value] : call.keyword) keywords.emplace_back(Value::MakeString(context_, name), std::move(value));
+  for (auto& [name, value] : call.keyword)
+    keywords.emplace_back(Value::MakeString(context_, name), std::move(value));
   scope->Set("varargs", Value::MakeList(context_, std::move(rest), ListKind::kTuple));
   scope->Set("kwargs", Value::MakeDict(context_, std::move(keywords)));
   if (caller != nullptr) scope->Set("caller", *caller);
@@ -264,20 +280,31 @@ Interpreter::Flow Interpreter::Exec(const Block& block, Scope& scope) {
 
 Interpreter::Flow Interpreter::ExecStmt(const Stmt& stmt, Scope& scope) {
   switch (stmt.kind) {
-    case Stmt::Kind::kText: Emit(stmt.text); break;
+    case Stmt::Kind::kText:
+      Emit(stmt.text);
+      break;
     case Stmt::Kind::kOutput: {
       const Value value = Eval(*stmt.expr, scope);
       if (!context_.failed()) value.is_string() ? Emit(value.string()) : Emit(ToStr(context_, value));
       break;
     }
-    case Stmt::Kind::kIf: return ExecIf(stmt, scope);
-    case Stmt::Kind::kFor: ExecFor(stmt, scope); break;
-    case Stmt::Kind::kSet: Assign(stmt.target, Eval(*stmt.expr, scope), scope); break;
-    case Stmt::Kind::kSetBlock: ExecSetBlock(stmt, scope); break;
+    case Stmt::Kind::kIf:
+      return ExecIf(stmt, scope);
+    case Stmt::Kind::kFor:
+      ExecFor(stmt, scope);
+      break;
+    case Stmt::Kind::kSet:
+      Assign(stmt.target, Eval(*stmt.expr, scope), scope);
+      break;
+    case Stmt::Kind::kSetBlock:
+      ExecSetBlock(stmt, scope);
+      break;
     case Stmt::Kind::kMacro:
       if (Keep(scope)) scope.Set(stmt.name, Callable::OfMacro(context_, stmt, scope));
       break;
-    case Stmt::Kind::kCall: ExecCall(stmt, scope); break;
+    case Stmt::Kind::kCall:
+      ExecCall(stmt, scope);
+      break;
     case Stmt::Kind::kFilter: {
       const std::shared_ptr<Scope> inner = Scope::Inside(scope);
       const Value text = Capture([&] { Exec(stmt.body, *inner); });
@@ -285,10 +312,14 @@ Interpreter::Flow Interpreter::ExecStmt(const Stmt& stmt, Scope& scope) {
       if (!context_.failed()) Emit(ToStr(context_, filtered));
       break;
     }
-    case Stmt::Kind::kWith: return ExecWith(stmt, scope);
-    case Stmt::Kind::kBody: return Exec(stmt.body, *Scope::Inside(scope));
-    case Stmt::Kind::kBreak: return Flow::kBreak;
-    case Stmt::Kind::kContinue: return Flow::kContinue;
+    case Stmt::Kind::kWith:
+      return ExecWith(stmt, scope);
+    case Stmt::Kind::kBody:
+      return Exec(stmt.body, *Scope::Inside(scope));
+    case Stmt::Kind::kBreak:
+      return Flow::kBreak;
+    case Stmt::Kind::kContinue:
+      return Flow::kContinue;
   }
   return Flow::kNext;
 }
@@ -374,8 +405,10 @@ void Interpreter::Assign(const Target& target, const Value& value, Scope& scope)
     scope.Set(target.name, value);
   } else {
     Value* object = scope.Find(target.name);
-    if (object == nullptr || !object->is_namespace()) return context_.Fail("cannot assign an attribute of '{}': it is no namespace", target.name);
-    if (target.attribute.starts_with('_')) return context_.Fail("a namespace cannot hold '{}'", target.attribute);
+    if (object == nullptr || !object->is_namespace())
+      return context_.Fail("cannot assign an attribute of '{}': it is no namespace", target.name);
+    if (target.attribute.starts_with('_'))
+      return context_.Fail("a namespace cannot hold '{}'", target.attribute);
     object->name_space()->Set(target.attribute, value);
   }
 }

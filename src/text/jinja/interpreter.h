@@ -16,10 +16,13 @@
 
 namespace penstock::jinja {
 
-// Variables by name. For, macro, with and their kin have one each, inside that of what is around them; if has none.
+// Variables by name. For, macro, with and their kin have one each, inside that of what is around them; if has
+// none.
 struct Scope : std::enable_shared_from_this<Scope> {
   explicit Scope(std::shared_ptr<Scope> parent) : parent(std::move(parent)) {}
-  static std::shared_ptr<Scope> Inside(Scope& scope) { return std::make_shared<Scope>(scope.shared_from_this()); }
+  static std::shared_ptr<Scope> Inside(Scope& scope) {
+    return std::make_shared<Scope>(scope.shared_from_this());
+  }
   Value* Find(std::string_view name);
   void Set(std::string_view name, Value value);
 

@@ -1,5 +1,5 @@
-// Two states: outside of tags, where text runs to the next "{{", "{%" or "{#"; and inside, where the end of the tag
-// counts only while no bracket is open ("{{ {'a': {}} }}").
+// Two states: outside of tags, where text runs to the next "{{", "{%" or "{#"; and inside, where the end of
+// the tag counts only while no bracket is open ("{{ {'a': {}} }}").
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "text/jinja/lexer.h"
@@ -18,7 +18,8 @@ constexpr std::array<std::string_view, 26> kOperators = {"//", "**", "==", "!=",
                                                          ">",  "<",  "=",  ".",  ":",  "|",  ",", ";"};
 
 bool IsNameByte(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80) != 0;
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+         (c & 0x80) != 0;
 }
 bool IsDigitByte(char c) { return c >= '0' && c <= '9'; }
 bool IsSpaceByte(char c) { return IsSpace(static_cast<uint8_t>(c)) && (c & 0x80) == 0; }
@@ -57,7 +58,9 @@ class Lexer {
     pos_ += len;
   }
   void Add(Token::Kind kind, std::string text) { tokens_.push_back({kind, line_, std::move(text)}); }
-  Status Error(std::string_view what) const { return InvalidArgument("chat template, line {}: {}", line_, what); }
+  Status Error(std::string_view what) const {
+    return InvalidArgument("chat template, line {}: {}", line_, what);
+  }
 
   // Text up to the next tag, and that tag.
   Status Text() {
@@ -81,15 +84,16 @@ class Lexer {
     return Tag(type == '{' ? "}}" : "%}");
   }
 
-  // Text before a tag with `sign` after its bracket: "-" takes the white space before it; a block tag takes that of
-  // its own line, unless by "+".
+  // Text before a tag with `sign` after its bracket: "-" takes the white space before it; a block tag takes
+  // that of its own line, unless by "+".
   void AddText(std::string_view text, char sign, bool is_block) {
     if (sign == '-') {
       text = StripRight(text, nullptr);
     } else if (sign != '+' && is_block) {
       const size_t line_begin = text.rfind('\n') + 1;  // npos + 1 is 0
       const bool at_line_begin = line_begin > 0 || line_starting_;
-      if (at_line_begin && StripLeft(text.substr(line_begin), nullptr).empty()) text = text.substr(0, line_begin);
+      if (at_line_begin && StripLeft(text.substr(line_begin), nullptr).empty())
+        text = text.substr(0, line_begin);
     }
     if (!text.empty()) Add(Token::Kind::kText, std::string(text));
   }
@@ -125,7 +129,8 @@ class Lexer {
   Status Raw() {
     const size_t end = source_.find("%}", pos_);
     EndTag(end + 2 - pos_, source_[end - 1], false);
-    for (size_t begin = source_.find("{%", pos_); begin != std::string::npos; begin = source_.find("{%", begin + 2)) {
+    for (size_t begin = source_.find("{%", pos_); begin != std::string::npos;
+         begin = source_.find("{%", begin + 2)) {
       std::string_view inside = std::string_view(source_).substr(begin + 2);
       const char sign = inside.empty() ? '\0' : inside[0];
       if (sign == '-' || sign == '+') inside.remove_prefix(1);
@@ -173,7 +178,8 @@ class Lexer {
   }
 
   Status Operator(std::string& brackets) {
-    const auto found = std::ranges::find_if(kOperators, [&](std::string_view op) { return Rest().starts_with(op); });
+    const auto found =
+        std::ranges::find_if(kOperators, [&](std::string_view op) { return Rest().starts_with(op); });
     if (found == kOperators.end()) return Error(fmt::format("unexpected character '{}'", Peek()));
     const char c = (*found)[0];
     if (c == '(' || c == '[' || c == '{') brackets += c;
@@ -251,7 +257,9 @@ class Lexer {
     size_t len = 0;
     for (; len < max_digits; ++len) {
       const char d = Peek(begin + len);
-      const unsigned digit = IsDigitByte(d) ? d - '0' : (d | 0x20) >= 'a' && (d | 0x20) <= 'f' ? (d | 0x20) - 'a' + 10 : 99;
+      const unsigned digit = IsDigitByte(d)                           ? d - '0'
+                             : (d | 0x20) >= 'a' && (d | 0x20) <= 'f' ? (d | 0x20) - 'a' + 10
+                                                                      : 99;
       if (digit >= base) break;
       code_point = code_point * base + digit;
     }
@@ -272,6 +280,8 @@ class Lexer {
 
 }  // namespace
 
-Result<std::vector<Token>> Tokenize(std::string_view source) { return Lexer(NormalizeNewlines(source)).Run(); }
+Result<std::vector<Token>> Tokenize(std::string_view source) {
+  return Lexer(NormalizeNewlines(source)).Run();
+}
 
 }  // namespace penstock::jinja

@@ -1,5 +1,6 @@
 // Template text to tokens, with the white space control of Jinja2 under trim_blocks and lstrip_blocks (as
-// transformers sets them): a newline after a block tag goes, and so does white space before a block tag on its line.
+// transformers sets them): a newline after a block tag goes, and so does white space before a block tag on
+// its line.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -66,7 +66,8 @@ void SortBy(Context& context, std::vector<std::pair<Value, Value>>& keyed, bool 
 Items SortedItems(Context& context, Items items, const Value& attribute, bool case_sensitive, bool reverse) {
   std::vector<std::pair<Value, Value>> keyed;
   for (Value& item : items) {
-    Value key = attribute.is_undefined() || attribute.is_none() ? item : AttributeAt(context, item, attribute);
+    Value key =
+        attribute.is_undefined() || attribute.is_none() ? item : AttributeAt(context, item, attribute);
     keyed.emplace_back(SortKey(context, key, case_sensitive), std::move(item));
   }
   SortBy(context, keyed, reverse);
@@ -75,7 +76,9 @@ Items SortedItems(Context& context, Items items, const Value& attribute, bool ca
   return items;
 }
 
-Value LengthFilter(Call& call, const Value& value) { return Value(static_cast<Int>(Length(call.context(), value))); }
+Value LengthFilter(Call& call, const Value& value) {
+  return Value(static_cast<Int>(Length(call.context(), value)));
+}
 
 Value First(Call& call, const Value& value) {
   if (value.is_string() || value.is_sequence()) return GetItem(call.context(), value, Value(Int{0}));
@@ -89,7 +92,9 @@ Value Last(Call& call, const Value& value) {
   return items.empty() ? Value() : items.back();
 }
 
-Value ListFilter(Call& call, const Value& value) { return Value::MakeList(call.context(), ItemsOf(call.context(), value)); }
+Value ListFilter(Call& call, const Value& value) {
+  return Value::MakeList(call.context(), ItemsOf(call.context(), value));
+}
 
 Value Reverse(Call& call, const Value& value) {
   if (value.is_string()) return GetSlice(call.context(), value, Value(), Value(), Value(Int{-1}));
@@ -115,16 +120,19 @@ Value Join(Call& call, const Value& value) {
 Value Sort(Call& call, const Value& value) {
   if (!call.Bind({"reverse", "case_sensitive", "attribute"})) return Value();
   Context& context = call.context();
-  Items items = SortedItems(context, ItemsOf(context, value), call.At(2), call.BoolAt(1, false), call.BoolAt(0, false));
+  Items items =
+      SortedItems(context, ItemsOf(context, value), call.At(2), call.BoolAt(1, false), call.BoolAt(0, false));
   return Value::MakeList(context, std::move(items));
 }
 
 Value DictItems(Call& call, const Value& value) {
   Context& context = call.context();
   Items items;
-  if (!value.is_dict() && !value.is_undefined()) context.Fail("items of {}, which is no mapping", value.type_name());
+  if (!value.is_dict() && !value.is_undefined())
+    context.Fail("items of {}, which is no mapping", value.type_name());
   if (value.is_dict()) {
-    for (const auto& [key, entry] : value.dict()->entries) items.push_back(Value::MakeList(context, {key, entry}, ListKind::kTuple));
+    for (const auto& [key, entry] : value.dict()->entries)
+      items.push_back(Value::MakeList(context, {key, entry}, ListKind::kTuple));
   }
   return Generator(context, std::move(items));
 }
@@ -152,7 +160,8 @@ Value Unique(Call& call, const Value& value) {
   Context& context = call.context();
   Items unique, keys;
   for (Value& item : ItemsOf(context, value)) {
-    const Value key = SortKey(context, call.Has(1) ? AttributeAt(context, item, call.At(1)) : item, call.BoolAt(0, false));
+    const Value key =
+        SortKey(context, call.Has(1) ? AttributeAt(context, item, call.At(1)) : item, call.BoolAt(0, false));
     if (std::ranges::any_of(keys, [&](const Value& other) { return Equal(context, other, key); })) continue;
     keys.push_back(key);
     unique.push_back(std::move(item));
@@ -166,8 +175,11 @@ Value Extreme(Call& call, const Value& value, bool largest) {
   Value best, best_key;
   bool first = true;
   for (const Value& item : ItemsOf(context, value)) {
-    Value key = SortKey(context, call.Has(1) ? AttributeAt(context, item, call.At(1)) : item, call.BoolAt(0, false));
-    if (!std::exchange(first, false) && !(largest ? Less(context, best_key, key) : Less(context, key, best_key))) continue;
+    Value key =
+        SortKey(context, call.Has(1) ? AttributeAt(context, item, call.At(1)) : item, call.BoolAt(0, false));
+    if (!std::exchange(first, false) &&
+        !(largest ? Less(context, best_key, key) : Less(context, key, best_key)))
+      continue;
     best = item;
     best_key = std::move(key);
   }
@@ -253,7 +265,8 @@ Value Choose(Call& call, const Value& value, bool by_attribute, bool wanted) {
     const Value tested = by_attribute ? AttributeAt(context, item, attribute) : item;
     Call inner(context, name);
     inner.positional = call.positional;
-    if ((test != nullptr ? test(inner, tested) : tested.Truthy()) == wanted) chosen.push_back(std::move(item));
+    if ((test != nullptr ? test(inner, tested) : tested.Truthy()) == wanted)
+      chosen.push_back(std::move(item));
   }
   return Generator(context, std::move(chosen));
 }
@@ -269,9 +282,7 @@ Value Batch(Call& call, const Value& value) {
   if (size < 1 || size > 1000000) context.Fail("batch({})", IntText(size));
   if (context.failed()) return Value();
   Items batches, batch;
-  const auto finish = [&] {
-    batches.push_back(Value::MakeList(context, std::exchange(batch, {})));
-  };
+  const auto finish = [&] { batches.push_back(Value::MakeList(context, std::exchange(batch, {}))); };
   for (Value& item : ItemsOf(context, value)) {
     batch.push_back(std::move(item));
     if (static_cast<Int>(batch.size()) == size) finish();
@@ -296,10 +307,12 @@ Value GroupBy(Call& call, const Value& value) {
   Items groups;
   for (size_t begin = 0, end = 0; begin < keyed.size() && !context.failed(); begin = end) {
     Items group;
-    for (end = begin; end < keyed.size() && Equal(context, keyed[end].first, keyed[begin].first); ++end) group.push_back(keyed[end].second);
+    for (end = begin; end < keyed.size() && Equal(context, keyed[end].first, keyed[begin].first); ++end)
+      group.push_back(keyed[end].second);
     if (context.failed()) break;
     const Value key = AttributeAt(context, group.front(), call.At(0), call.Has(1) ? call.At(1) : Value());
-    groups.push_back(Value::MakeList(context, {key, Value::MakeList(context, std::move(group))}, ListKind::kTuple));
+    groups.push_back(
+        Value::MakeList(context, {key, Value::MakeList(context, std::move(group))}, ListKind::kTuple));
   }
   return Value::MakeList(context, std::move(groups));
 }
@@ -307,11 +320,28 @@ Value GroupBy(Call& call, const Value& value) {
 }  // namespace
 
 void AddListFilters(std::map<std::string_view, Filter>& filters) {
-  filters.insert({{"attr", Attr},         {"batch", Batch},           {"count", LengthFilter}, {"dictsort", DictSort}, {"first", First},
-                  {"groupby", GroupBy},   {"items", DictItems},       {"join", Join},          {"last", Last},         {"length", LengthFilter},
-                  {"list", ListFilter},   {"map", Map},               {"max", Max},            {"min", Min},           {"reject", Reject},
-                  {"rejectattr", RejectAttr}, {"reverse", Reverse},   {"select", Select},      {"selectattr", SelectAttr}, {"sort", Sort},
-                  {"sum", Sum},           {"unique", Unique}});
+  filters.insert({{"attr", Attr},
+                  {"batch", Batch},
+                  {"count", LengthFilter},
+                  {"dictsort", DictSort},
+                  {"first", First},
+                  {"groupby", GroupBy},
+                  {"items", DictItems},
+                  {"join", Join},
+                  {"last", Last},
+                  {"length", LengthFilter},
+                  {"list", ListFilter},
+                  {"map", Map},
+                  {"max", Max},
+                  {"min", Min},
+                  {"reject", Reject},
+                  {"rejectattr", RejectAttr},
+                  {"reverse", Reverse},
+                  {"select", Select},
+                  {"selectattr", SelectAttr},
+                  {"sort", Sort},
+                  {"sum", Sum},
+                  {"unique", Unique}});
 }
 
 }  // namespace penstock::jinja

@@ -31,7 +31,9 @@ std::string_view Part(Call& call, const std::string& text, size_t i, size_t& beg
   begin = 0;
   if (!call.Has(i) && !call.Has(i + 1)) return text;
   const Int size = static_cast<Int>(CountChars(text));
-  const auto place = [&](Int index) { return ByteOfChar(text, static_cast<size_t>(std::clamp<Int>(index < 0 ? index + size : index, 0, size))); };
+  const auto place = [&](Int index) {
+    return ByteOfChar(text, static_cast<size_t>(std::clamp<Int>(index < 0 ? index + size : index, 0, size)));
+  };
   begin = place(call.IntAt(i, 0));
   const size_t end = place(call.IntAt(i + 1, size));
   return begin <= end ? std::string_view(text).substr(begin, end - begin) : std::string_view();
@@ -83,10 +85,12 @@ Value Count(Call& call, const Value& self) {
 
 Value Replace(Call& call, const Value& self) {
   if (!call.Bind({"old", "new", "count"}, 2)) return Value();
-  return ReplaceAll(call.context(), self.string(), call.StringAt(0, ""), call.StringAt(1, ""), call.IntAt(2, -1));
+  return ReplaceAll(call.context(), self.string(), call.StringAt(0, ""), call.StringAt(1, ""),
+                    call.IntAt(2, -1));
 }
 
-// Between runs of white space; at most `max_splits` times from the left (or the right), where it is not negative.
+// Between runs of white space; at most `max_splits` times from the left (or the right), where it is not
+// negative.
 std::vector<std::string_view> SplitWords(std::string_view text, Int max_splits, bool from_right) {
   std::vector<std::string_view> words;
   for (;;) {
@@ -113,7 +117,8 @@ std::vector<std::string_view> SplitWords(std::string_view text, Int max_splits, 
   return words;
 }
 
-std::vector<std::string_view> SplitAt(std::string_view text, std::string_view separator, Int max_splits, bool from_right) {
+std::vector<std::string_view> SplitAt(std::string_view text, std::string_view separator, Int max_splits,
+                                      bool from_right) {
   std::vector<std::string_view> parts;
   while (max_splits < 0 || static_cast<Int>(parts.size()) < max_splits) {
     const size_t found = from_right ? text.rfind(separator) : text.find(separator);
@@ -160,9 +165,13 @@ Value Partition(Call& call, const Value& self) {
   const std::string_view text = self.string();
   const size_t found = kFromRight ? text.rfind(separator) : text.find(separator);
   if (found == std::string_view::npos) {
-    return ListOf(call, kFromRight ? std::vector<std::string_view>{"", "", text} : std::vector<std::string_view>{text, "", ""}, ListKind::kTuple);
+    return ListOf(call,
+                  kFromRight ? std::vector<std::string_view>{"", "", text}
+                             : std::vector<std::string_view>{text, "", ""},
+                  ListKind::kTuple);
   }
-  return ListOf(call, {text.substr(0, found), separator, text.substr(found + separator.size())}, ListKind::kTuple);
+  return ListOf(call, {text.substr(0, found), separator, text.substr(found + separator.size())},
+                ListKind::kTuple);
 }
 
 Value SplitLinesMethod(Call& call, const Value& self) {
@@ -179,7 +188,8 @@ Value Join(Call& call, const Value& self) {
   for (size_t i = 0; i < list->items.size(); ++i) {
     const Value& item = list->items[i];
     if (!item.is_string()) context.Fail("join() needs strings, got {}", item.type_name());
-    if (!context.StepBytes(self.string().size()) || !context.HasRoom(out.size() + item.string().size())) return Value();
+    if (!context.StepBytes(self.string().size()) || !context.HasRoom(out.size() + item.string().size()))
+      return Value();
     if (i > 0) out += self.string();
     out += item.string();
   }
@@ -208,7 +218,9 @@ Value Justify(Call& call, const Value& self) {
     return Value();
   }
   const size_t padding = static_cast<size_t>(width - len);
-  const size_t left = kLeft && kRight ? padding / 2 + (padding & static_cast<size_t>(width) & 1) : kLeft ? padding : 0;
+  const size_t left = kLeft && kRight ? padding / 2 + (padding & static_cast<size_t>(width) & 1)
+                      : kLeft         ? padding
+                                      : 0;
   std::string out;
   for (size_t i = 0; i < left; ++i) out += fill;
   out += self.string();
@@ -323,30 +335,61 @@ Filter FindIn(const Methods& methods, std::string_view name) {
 }  // namespace
 
 Filter FindStringMethod(std::string_view name) {
-  static const Methods kMethods = {
-      {"capitalize", CapitalizeMethod}, {"casefold", Mapped<ToLower>}, {"center", Justify<true, true>}, {"count", Count},
-      {"endswith", StartsOrEndsWith<false>}, {"find", Find<false, false>}, {"format", Format}, {"index", Find<false, true>},
-      {"isalnum", AllChars<IsAlnum>}, {"isalpha", AllChars<IsAlpha>}, {"isascii", IsAscii}, {"isdecimal", AllChars<IsDigit>},
-      {"isdigit", AllChars<IsDigit>}, {"islower", IsLowerText}, {"isnumeric", AllChars<IsDigit>}, {"isspace", AllChars<IsSpace>},
-      {"isupper", IsUpperText}, {"join", Join}, {"ljust", Justify<false, true>}, {"lower", Mapped<ToLower>},
-      {"lstrip", Strip<true, false>}, {"partition", Partition<false>}, {"removeprefix", RemoveAffix<true>},
-      {"removesuffix", RemoveAffix<false>}, {"replace", Replace}, {"rfind", Find<true, false>}, {"rindex", Find<true, true>},
-      {"rjust", Justify<true, false>}, {"rpartition", Partition<true>}, {"rsplit", Split<true>}, {"rstrip", Strip<false, true>},
-      {"split", Split<false>}, {"splitlines", SplitLinesMethod}, {"startswith", StartsOrEndsWith<true>}, {"strip", Strip<true, true>},
-      {"swapcase", Mapped<SwapCase>}, {"title", Title}, {"upper", Mapped<ToUpper>}, {"zfill", ZFill}};
+  static const Methods kMethods = {{"capitalize", CapitalizeMethod},
+                                   {"casefold", Mapped<ToLower>},
+                                   {"center", Justify<true, true>},
+                                   {"count", Count},
+                                   {"endswith", StartsOrEndsWith<false>},
+                                   {"find", Find<false, false>},
+                                   {"format", Format},
+                                   {"index", Find<false, true>},
+                                   {"isalnum", AllChars<IsAlnum>},
+                                   {"isalpha", AllChars<IsAlpha>},
+                                   {"isascii", IsAscii},
+                                   {"isdecimal", AllChars<IsDigit>},
+                                   {"isdigit", AllChars<IsDigit>},
+                                   {"islower", IsLowerText},
+                                   {"isnumeric", AllChars<IsDigit>},
+                                   {"isspace", AllChars<IsSpace>},
+                                   {"isupper", IsUpperText},
+                                   {"join", Join},
+                                   {"ljust", Justify<false, true>},
+                                   {"lower", Mapped<ToLower>},
+                                   {"lstrip", Strip<true, false>},
+                                   {"partition", Partition<false>},
+                                   {"removeprefix", RemoveAffix<true>},
+                                   {"removesuffix", RemoveAffix<false>},
+                                   {"replace", Replace},
+                                   {"rfind", Find<true, false>},
+                                   {"rindex", Find<true, true>},
+                                   {"rjust", Justify<true, false>},
+                                   {"rpartition", Partition<true>},
+                                   {"rsplit", Split<true>},
+                                   {"rstrip", Strip<false, true>},
+                                   {"split", Split<false>},
+                                   {"splitlines", SplitLinesMethod},
+                                   {"startswith", StartsOrEndsWith<true>},
+                                   {"strip", Strip<true, true>},
+                                   {"swapcase", Mapped<SwapCase>},
+                                   {"title", Title},
+                                   {"upper", Mapped<ToUpper>},
+                                   {"zfill", ZFill}};
   return FindIn(kMethods, name);
 }
 
 Filter FindListMethod(std::string_view name) {
-  static const Methods kMethods = {{"append", Refuse}, {"clear", Refuse}, {"copy", Copy}, {"count", ListCount}, {"extend", Refuse},
-                                   {"index", ListIndex}, {"insert", Refuse}, {"pop", Refuse}, {"remove", Refuse}, {"reverse", Refuse},
-                                   {"sort", Refuse}};
+  static const Methods kMethods = {{"append", Refuse},   {"clear", Refuse},  {"copy", Copy},
+                                   {"count", ListCount}, {"extend", Refuse}, {"index", ListIndex},
+                                   {"insert", Refuse},   {"pop", Refuse},    {"remove", Refuse},
+                                   {"reverse", Refuse},  {"sort", Refuse}};
   return FindIn(kMethods, name);
 }
 
 Filter FindDictMethod(std::string_view name) {
-  static const Methods kMethods = {{"clear", Refuse}, {"copy", Copy}, {"get", Get}, {"items", DictItems}, {"keys", Keys}, {"pop", Refuse},
-                                   {"popitem", Refuse}, {"setdefault", Refuse}, {"update", Refuse}, {"values", Values}};
+  static const Methods kMethods = {{"clear", Refuse},    {"copy", Copy},         {"get", Get},
+                                   {"items", DictItems}, {"keys", Keys},         {"pop", Refuse},
+                                   {"popitem", Refuse},  {"setdefault", Refuse}, {"update", Refuse},
+                                   {"values", Values}};
   return FindIn(kMethods, name);
 }
 

@@ -14,7 +14,8 @@ namespace {
 Value Unsupported(Context& context, std::string_view op, const Value& a, const Value& b) {
   for (const Value* value : {&a, &b}) {
     if (value->is_undefined()) {
-      context.Fail("'{}' is undefined", value->undefined_name() != nullptr ? *value->undefined_name() : "value");
+      context.Fail("'{}' is undefined",
+                   value->undefined_name() != nullptr ? *value->undefined_name() : "value");
     }
   }
   context.Fail("unsupported operand type(s) for {}: '{}' and '{}'", op, a.type_name(), b.type_name());
@@ -52,7 +53,8 @@ Value IntArithmetic(Context& context, std::string_view op, Int a, Int b) {
     return Value();
   }
   if (op == "/") return Value(static_cast<double>(a) / static_cast<double>(b));
-  if (b == -1) return op == "%" ? Value(Int{0}) : IntArithmetic(context, "-", 0, a);  // the one quotient that overflows
+  if (b == -1)
+    return op == "%" ? Value(Int{0}) : IntArithmetic(context, "-", 0, a);  // the one quotient that overflows
   if (op == "//") return Value(FloorDivide(a, b));
   return Value(a - FloorDivide(a, b) * b);
 }
@@ -87,7 +89,8 @@ Value Repeat(Context& context, const Value& value, Int count) {
   }
   Items items;
   items.reserve(total / sizeof(Value));
-  for (size_t i = 0; i < times && size > 0; ++i) items.insert(items.end(), value.items().begin(), value.items().end());
+  for (size_t i = 0; i < times && size > 0; ++i)
+    items.insert(items.end(), value.items().begin(), value.items().end());
   return Value::MakeList(context, std::move(items), value.list()->kind);
 }
 
@@ -96,7 +99,8 @@ Value Add(Context& context, const Value& a, const Value& b) {
     if (!context.HasRoom(a.string().size() + b.string().size())) return Value();
     return Value::MakeString(context, a.string() + b.string());
   }
-  if (!a.is_sequence() || !b.is_sequence() || a.list()->kind != b.list()->kind) return Unsupported(context, "+", a, b);
+  if (!a.is_sequence() || !b.is_sequence() || a.list()->kind != b.list()->kind)
+    return Unsupported(context, "+", a, b);
   if (!context.HasRoom((a.items().size() + b.items().size()) * sizeof(Value))) return Value();
   Items items = a.items();
   items.insert(items.end(), b.items().begin(), b.items().end());
@@ -114,7 +118,8 @@ std::optional<size_t> IndexOf(Int index, size_t size) {
 struct SliceRange {
   Int start, stop, step;
 };
-std::optional<SliceRange> Resolve(Context& context, Int size, const Value& start, const Value& stop, const Value& step) {
+std::optional<SliceRange> Resolve(Context& context, Int size, const Value& start, const Value& stop,
+                                  const Value& step) {
   const auto given = [](const Value& value) { return !value.is_undefined() && !value.is_none(); };
   for (const Value* value : {&start, &stop, &step}) {
     if (given(*value) && !value->is_int() && !value->is_bool()) {
@@ -172,7 +177,8 @@ bool Equal(Context& context, const Value& a, const Value& b) {
   const Context::Deeper deeper(context);
   if (!context.Step()) return false;
   if (a.is_string() && b.is_string()) {
-    return a.string().size() == b.string().size() && context.StepBytes(a.string().size()) && a.string() == b.string();
+    return a.string().size() == b.string().size() && context.StepBytes(a.string().size()) &&
+           a.string() == b.string();
   }
   if (a.SameAs(b)) return true;
   if (a.is_list() && b.is_list()) {
@@ -214,14 +220,18 @@ bool Less(Context& context, const Value& a, const Value& b) {
 
 bool Contains(Context& context, const Value& container, const Value& item) {
   if (container.is_string()) {
-    if (!item.is_string()) context.Fail("'in <string>' requires string as left operand, not {}", item.type_name());
-    return context.StepBytes(container.string().size()) && container.string().find(item.string()) != std::string::npos;
+    if (!item.is_string())
+      context.Fail("'in <string>' requires string as left operand, not {}", item.type_name());
+    return context.StepBytes(container.string().size()) &&
+           container.string().find(item.string()) != std::string::npos;
   }
   if (container.is_dict()) {
-    return context.Step(item.is_string() ? 1 : container.dict()->entries.size()) && container.dict()->Find(item) != nullptr;
+    return context.Step(item.is_string() ? 1 : container.dict()->entries.size()) &&
+           container.dict()->Find(item) != nullptr;
   }
   const std::shared_ptr<const List> list = ToList(context, container);
-  return list != nullptr && std::ranges::any_of(list->items, [&](const Value& value) { return Equal(context, value, item); });
+  return list != nullptr &&
+         std::ranges::any_of(list->items, [&](const Value& value) { return Equal(context, value, item); });
 }
 
 bool Compare(Context& context, std::string_view op, const Value& a, const Value& b) {
@@ -239,7 +249,8 @@ bool Compare(Context& context, std::string_view op, const Value& a, const Value&
 Value GetAttribute(Context& context, const Value& value, const std::string& name) {
   if (!context.Step()) return Value();
   if (value.is_undefined()) {
-    context.Fail("'{}' is undefined, and has no '{}'", value.undefined_name() != nullptr ? *value.undefined_name() : "value", name);
+    context.Fail("'{}' is undefined, and has no '{}'",
+                 value.undefined_name() != nullptr ? *value.undefined_name() : "value", name);
     return Value();
   }
   if (value.is_namespace()) {
@@ -247,10 +258,10 @@ Value GetAttribute(Context& context, const Value& value, const std::string& name
     return found != nullptr ? *found : Value(Undefined{&name});
   }
   if (value.is_loop()) return value.loop().Attribute(context, name);
-  const Filter method = value.is_string() ? FindStringMethod(name)
+  const Filter method = value.is_string()     ? FindStringMethod(name)
                         : value.is_sequence() ? FindListMethod(name)
-                        : value.is_dict() ? FindDictMethod(name)
-                                          : nullptr;
+                        : value.is_dict()     ? FindDictMethod(name)
+                                              : nullptr;
   if (method != nullptr) return Callable::OfMethod(context, value, method, name);
   if (value.is_dict()) {
     if (const Value* found = value.dict()->Find(std::string_view(name)); found != nullptr) return *found;
@@ -261,7 +272,8 @@ Value GetAttribute(Context& context, const Value& value, const std::string& name
 Value GetItem(Context& context, const Value& value, const Value& key) {
   if (!context.Step()) return Value();
   if (value.is_undefined()) {
-    context.Fail("'{}' is undefined, and has no items", value.undefined_name() != nullptr ? *value.undefined_name() : "value");
+    context.Fail("'{}' is undefined, and has no items",
+                 value.undefined_name() != nullptr ? *value.undefined_name() : "value");
     return Value();
   }
   if (value.is_dict()) {
@@ -283,7 +295,8 @@ Value GetItem(Context& context, const Value& value, const Value& key) {
   return attribute.is_undefined() ? Value() : attribute;  // the name may not outlive the key
 }
 
-Value GetSlice(Context& context, const Value& value, const Value& start, const Value& stop, const Value& step) {
+Value GetSlice(Context& context, const Value& value, const Value& start, const Value& stop,
+               const Value& step) {
   if (!value.is_string() && !value.is_sequence()) {
     context.Fail("'{}' cannot be sliced", value.type_name());
     return Value();
@@ -304,7 +317,8 @@ Value GetSlice(Context& context, const Value& value, const Value& start, const V
   if (value.is_string()) {
     if (!context.Charge(size * sizeof(char32_t))) return Value();
     std::u32string chars;
-    for (size_t i = 0, len = 0; i < bytes; i += len) chars += CharAt(std::string_view(value.string()).substr(i), len);
+    for (size_t i = 0, len = 0; i < bytes; i += len)
+      chars += CharAt(std::string_view(value.string()).substr(i), len);
     std::string text;
     for (Int i = range->start; inside(i); i += stride) AppendChar(chars[static_cast<size_t>(i)], text);
     context.Release(size * sizeof(char32_t));

@@ -27,10 +27,11 @@ Value GetAttribute(Context& context, const Value& value, const std::string& name
 // value[key]: an item, else (for a string) an attribute, else undefined.
 Value GetItem(Context& context, const Value& value, const Value& key);
 // value[start:stop:step], where undefined means "not given".
-Value GetSlice(Context& context, const Value& value, const Value& start, const Value& stop, const Value& step);
+Value GetSlice(Context& context, const Value& value, const Value& start, const Value& stop,
+               const Value& step);
 
-// What `for` goes through: list items, dict keys, characters; nothing of undefined. Fails for what is not iterable,
-// then null.
+// What `for` goes through: list items, dict keys, characters; nothing of undefined. Fails for what is not
+// iterable, then null.
 std::shared_ptr<const List> ToList(Context& context, const Value& value);
 // len(); fails for what has none.
 size_t Length(Context& context, const Value& value);

@@ -1,8 +1,9 @@
-// Expressions, from loose to tight:  a if b else c · or · and · not · comparisons · + - · ~ · * / // % · ** · unary ·
-// attribute, subscript and call · filter and test.
+// Expressions, from loose to tight:  a if b else c · or · and · not · comparisons · + - · ~ · * / // % · ** ·
+// unary · attribute, subscript and call · filter and test.
 //
-// The first error sticks and puts the parser at the end of the tokens, so that everything unwinds. Nesting is counted
-// on the way down, and the depth of every tree on the way up: "a + b + c + …" is deep, though nothing is nested.
+// The first error sticks and puts the parser at the end of the tokens, so that everything unwinds. Nesting is
+// counted on the way down, and the depth of every tree on the way up: "a + b + c + …" is deep, though nothing
+// is nested.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "text/jinja/parser.h"
@@ -23,7 +24,9 @@ constexpr int kMaxTreeDepth = 200;
 
 int DepthOf(const Expr& expr) {
   int depth = 0;
-  const auto add = [&](const ExprPtr& child) { depth = std::max(depth, child == nullptr ? 0 : child->depth); };
+  const auto add = [&](const ExprPtr& child) {
+    depth = std::max(depth, child == nullptr ? 0 : child->depth);
+  };
   for (const ExprPtr& operand : expr.operands) add(operand);
   for (const ExprPtr& argument : expr.arguments.positional) add(argument);
   for (const auto& [name, argument] : expr.arguments.keyword) add(argument);
@@ -45,7 +48,9 @@ void Parser::Fail(const std::string& message) {
 bool Parser::IsOperator(std::string_view text) const {
   return Current().kind == Token::Kind::kOperator && Current().text == text;
 }
-bool Parser::IsName(std::string_view text) const { return Current().kind == Token::Kind::kName && Current().text == text; }
+bool Parser::IsName(std::string_view text) const {
+  return Current().kind == Token::Kind::kName && Current().text == text;
+}
 bool Parser::AcceptOperator(std::string_view text) {
   const bool accepted = IsOperator(text);
   if (accepted) Advance();
@@ -70,10 +75,14 @@ std::string Parser::ExpectName(std::string_view what) {
 }
 std::string Parser::Describe() const {
   switch (Current().kind) {
-    case Token::Kind::kEnd: return "the end of the template";
-    case Token::Kind::kBlockEnd: return "'%}'";
-    case Token::Kind::kOutputEnd: return "'}}'";
-    default: return fmt::format("'{}'", Current().text);
+    case Token::Kind::kEnd:
+      return "the end of the template";
+    case Token::Kind::kBlockEnd:
+      return "'%}'";
+    case Token::Kind::kOutputEnd:
+      return "'}}'";
+    default:
+      return fmt::format("'{}'", Current().text);
   }
 }
 
@@ -123,8 +132,9 @@ ExprPtr Parser::TupleOrExpression(bool with_condition) {
   tuple->operands.push_back(std::move(first));
   while (AcceptOperator(",")) {
     const Token::Kind kind = Current().kind;
-    const bool at_end = kind == Token::Kind::kBlockEnd || kind == Token::Kind::kOutputEnd || kind == Token::Kind::kEnd ||
-                        IsOperator(")") || IsOperator("]") || IsName("in") || IsName("recursive");
+    const bool at_end = kind == Token::Kind::kBlockEnd || kind == Token::Kind::kOutputEnd ||
+                        kind == Token::Kind::kEnd || IsOperator(")") || IsOperator("]") || IsName("in") ||
+                        IsName("recursive");
     if (at_end) break;
     tuple->operands.push_back(Expression(with_condition));
   }
@@ -154,7 +164,8 @@ ExprPtr Parser::Compare() {
   std::unique_ptr<Expr> compare;
   for (;;) {
     std::string op;
-    if (Current().kind == Token::Kind::kOperator && std::string_view("== != < <= > >=").find(Current().text) != std::string_view::npos &&
+    if (Current().kind == Token::Kind::kOperator &&
+        std::string_view("== != < <= > >=").find(Current().text) != std::string_view::npos &&
         Current().text != "=") {
       op = Current().text;
       Advance();
@@ -238,7 +249,8 @@ ExprPtr Parser::Number() {
     uint64_t integer = 0;
     const char* begin = text.data() + (base == 10 ? 0 : 2);
     const auto [end, error] = std::from_chars(begin, text.data() + text.size(), integer, base);
-    if (error != std::errc() || end != text.data() + text.size()) Fail(fmt::format("the number {} cannot be read", text));
+    if (error != std::errc() || end != text.data() + text.size())
+      Fail(fmt::format("the number {} cannot be read", text));
     value = Value(Int{integer});
   }
   Advance();
@@ -248,7 +260,8 @@ ExprPtr Parser::Number() {
 ExprPtr Parser::Primary() {
   switch (Current().kind) {
     case Token::Kind::kInteger:
-    case Token::Kind::kFloat: return Number();
+    case Token::Kind::kFloat:
+      return Number();
     case Token::Kind::kString: {
       std::string text;
       for (; Current().kind == Token::Kind::kString; Advance()) text += Current().text;  // "a" "b" is one
@@ -262,7 +275,8 @@ ExprPtr Parser::Primary() {
       if (expr->name == "none" || expr->name == "None") return Constant(Value(None{}));
       return expr;
     }
-    default: break;
+    default:
+      break;
   }
   if (AcceptOperator("(")) {
     ExprPtr expr = IsOperator(")") ? Finish(New(Expr::Kind::kTuple)) : TupleOrExpression();
@@ -321,7 +335,8 @@ ExprPtr Parser::Subscript(ExprPtr expr) {
   bool is_slice = false;
   size_t num_parts = 0;
   for (; num_parts < 3 && !failed(); ++num_parts) {
-    if (!IsOperator(":") && !IsOperator("]")) parts[num_parts] = num_parts == 0 ? TupleOrExpression() : Expression();
+    if (!IsOperator(":") && !IsOperator("]"))
+      parts[num_parts] = num_parts == 0 ? TupleOrExpression() : Expression();
     if (!AcceptOperator(":")) break;
     is_slice = true;
   }
@@ -382,7 +397,8 @@ ExprPtr Parser::Filters(ExprPtr expr) {
 ExprPtr Parser::FilterOf(ExprPtr expr) {
   std::unique_ptr<Expr> filter = New(Expr::Kind::kFilter);
   filter->name = ExpectName("a filter's name");
-  if (!failed() && FindFilter(filter->name) == nullptr) Fail(fmt::format("no filter named '{}'", filter->name));
+  if (!failed() && FindFilter(filter->name) == nullptr)
+    Fail(fmt::format("no filter named '{}'", filter->name));
   filter->operands.push_back(std::move(expr));
   if (IsOperator("(")) filter->arguments = ParseArguments();
   return Finish(std::move(filter));
@@ -395,10 +411,11 @@ ExprPtr Parser::TestOf(ExprPtr expr) {
   if (!failed() && FindTest(test->name) == nullptr) Fail(fmt::format("no test named '{}'", test->name));
   test->operands.push_back(std::move(expr));
   const Token::Kind kind = Current().kind;
-  const bool begins_argument = kind == Token::Kind::kString || kind == Token::Kind::kInteger || kind == Token::Kind::kFloat ||
-                               IsOperator("[") || IsOperator("{") ||
-                               (kind == Token::Kind::kName && !IsName("else") && !IsName("or") && !IsName("and") &&
-                                !IsName("if") && !IsName("is") && !IsName("in") && !IsName("not") && !IsName("recursive"));
+  const bool begins_argument =
+      kind == Token::Kind::kString || kind == Token::Kind::kInteger || kind == Token::Kind::kFloat ||
+      IsOperator("[") || IsOperator("{") ||
+      (kind == Token::Kind::kName && !IsName("else") && !IsName("or") && !IsName("and") && !IsName("if") &&
+       !IsName("is") && !IsName("in") && !IsName("not") && !IsName("recursive"));
   if (IsOperator("(")) {
     test->arguments = ParseArguments();
   } else if (begins_argument) {

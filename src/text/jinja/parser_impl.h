@@ -78,8 +78,8 @@ class Parser {
   ExprPtr FilterOf(ExprPtr expr);
   ExprPtr TestOf(ExprPtr expr);
 
-  // Statements up to, and without, a block tag whose name is one of `ends`; those of the whole template if it is
-  // empty. The name of that tag is then the current token.
+  // Statements up to, and without, a block tag whose name is one of `ends`; those of the whole template if it
+  // is empty. The name of that tag is then the current token.
   Block Statements(std::initializer_list<std::string_view> ends);
   std::unique_ptr<Stmt> Statement();
   std::unique_ptr<Stmt> NewStmt(Stmt::Kind kind) const;

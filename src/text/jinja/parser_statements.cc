@@ -1,5 +1,5 @@
-// The statements of Jinja2 that transformers' environment knows and a lone template can use: no include, import,
-// extends or block.
+// The statements of Jinja2 that transformers' environment knows and a lone template can use: no include,
+// import, extends or block.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
@@ -22,7 +22,8 @@ std::unique_ptr<Stmt> Parser::NewStmt(Stmt::Kind kind) const {
 }
 
 void Parser::ExpectBlockEnd() {
-  if (Current().kind != Token::Kind::kBlockEnd) return Fail(fmt::format("expected '%}}', got {}", Describe()));
+  if (Current().kind != Token::Kind::kBlockEnd)
+    return Fail(fmt::format("expected '%}}', got {}", Describe()));
   Advance();
 }
 

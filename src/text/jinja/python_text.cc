@@ -13,7 +13,8 @@ namespace penstock::jinja {
 namespace {
 
 void AppendStringRepr(std::string_view text, std::string& out) {
-  const bool double_quoted = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
+  const bool double_quoted =
+      text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
   const char quote = double_quoted ? '"' : '\'';
   out += quote;
   for (size_t i = 0, len = 0; i < text.size(); i += len) {
@@ -26,7 +27,7 @@ void AppendStringRepr(std::string_view text, std::string& out) {
     } else if (IsPrintable(c)) {
       out += text.substr(i, len);
     } else {
-      out += c < 0x100   ? fmt::format("\\x{:02x}", static_cast<uint32_t>(c))
+      out += c < 0x100     ? fmt::format("\\x{:02x}", static_cast<uint32_t>(c))
              : c < 0x10000 ? fmt::format("\\u{:04x}", static_cast<uint32_t>(c))
                            : fmt::format("\\U{:08x}", static_cast<uint32_t>(c));
     }
@@ -39,13 +40,15 @@ void AppendJsonString(std::string_view text, bool ensure_ascii, std::string& out
   for (size_t i = 0, len = 0; i < text.size(); i += len) {
     const char32_t c = CharAt(text.substr(i), len);
     static constexpr std::string_view kSpecial = "\"\\\n\r\t\f\b", kLetters = "\"\\nrtfb";
-    if (const size_t k = c < 0x80 ? kSpecial.find(static_cast<char>(c)) : std::string_view::npos; k != std::string_view::npos) {
+    if (const size_t k = c < 0x80 ? kSpecial.find(static_cast<char>(c)) : std::string_view::npos;
+        k != std::string_view::npos) {
       out += '\\';
       out += kLetters[k];
     } else if (c < 0x20 || (ensure_ascii && c > 0x7E && c < 0x10000)) {
       out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
     } else if (ensure_ascii && c >= 0x10000) {
-      out += fmt::format("\\u{:04x}\\u{:04x}", static_cast<uint32_t>(0xD7C0 + (c >> 10)), static_cast<uint32_t>(0xDC00 + (c & 0x3FF)));
+      out += fmt::format("\\u{:04x}\\u{:04x}", static_cast<uint32_t>(0xD7C0 + (c >> 10)),
+                         static_cast<uint32_t>(0xDC00 + (c & 0x3FF)));
     } else {
       out += text.substr(i, len);
     }
@@ -82,7 +85,9 @@ class JsonWriter {
 
  private:
   static std::string Number(double number) {
-    return std::isnan(number) ? "NaN" : std::isinf(number) ? (number > 0 ? "Infinity" : "-Infinity") : FloatRepr(number);
+    return std::isnan(number)   ? "NaN"
+           : std::isinf(number) ? (number > 0 ? "Infinity" : "-Infinity")
+                                : FloatRepr(number);
   }
   void WriteString(const std::string& text) {
     if (context_.StepBytes(text.size()) && context_.HasRoom(out_.size() + text.size())) {
@@ -117,7 +122,9 @@ class JsonWriter {
   void WriteDict(const Dict& dict, int level) {
     std::vector<std::pair<std::string, const Value*>> entries;
     for (const auto& [key, value] : dict.entries) entries.emplace_back(KeyText(key), &value);
-    if (style_.sort_keys) std::ranges::stable_sort(entries, {}, [](const auto& entry) -> const std::string& { return entry.first; });
+    if (style_.sort_keys)
+      std::ranges::stable_sort(entries, {},
+                               [](const auto& entry) -> const std::string& { return entry.first; });
     out_ += '{';
     for (size_t i = 0; i < entries.size() && !context_.failed(); ++i) {
       if (i > 0) out_ += style_.item_separator;
@@ -160,7 +167,8 @@ void AppendRepr(Context& context, const Value& value, std::string& out) {
   const Context::Deeper deeper(context);
   if (!context.Step() || !context.HasRoom(out.size())) return;
   if (value.is_string()) {
-    if (!context.StepBytes(value.string().size()) || !context.HasRoom(out.size() + value.string().size())) return;
+    if (!context.StepBytes(value.string().size()) || !context.HasRoom(out.size() + value.string().size()))
+      return;
     AppendStringRepr(value.string(), out);
   } else if (value.is_list()) {
     if (!value.is_sequence()) {

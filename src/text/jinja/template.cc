@@ -13,8 +13,8 @@ Result<Template> Template::Parse(std::string_view source) {
   return Template(std::move(block));
 }
 
-Result<std::string> Template::Render(const std::vector<std::pair<std::string, const Json*>>& variables, std::time_t now,
-                                     const Limits& limits) const {
+Result<std::string> Template::Render(const std::vector<std::pair<std::string, const Json*>>& variables,
+                                     std::time_t now, const Limits& limits) const {
   Context context(limits, now);
   std::string text;
   {

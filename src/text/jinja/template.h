@@ -1,5 +1,5 @@
-// Template: a Jinja2 template as transformers runs chat templates (trim_blocks, lstrip_blocks, loopcontrols, the
-// generation tag; a sandbox without effects), in a closed interpreter with limits.
+// Template: a Jinja2 template as transformers runs chat templates (trim_blocks, lstrip_blocks, loopcontrols,
+// the generation tag; a sandbox without effects), in a closed interpreter with limits.
 //
 // Thread-safe: Render() is const and shares nothing.
 //
@@ -24,10 +24,10 @@ class Template {
   // kInvalidArgument with the line.
   static Result<Template> Parse(std::string_view source);
 
-  // The text of the template with these variables (of equal names the last counts). `now` is for strftime_now.
-  // kInvalidArgument with the line, or with what raise_exception says.
-  Result<std::string> Render(const std::vector<std::pair<std::string, const Json*>>& variables, std::time_t now,
-                             const Limits& limits = Limits()) const;
+  // The text of the template with these variables (of equal names the last counts). `now` is for
+  // strftime_now. kInvalidArgument with the line, or with what raise_exception says.
+  Result<std::string> Render(const std::vector<std::pair<std::string, const Json*>>& variables,
+                             std::time_t now, const Limits& limits = Limits()) const;
 
  private:
   explicit Template(Block block) : block_(std::move(block)) {}

@@ -13,8 +13,8 @@ namespace {
 
 using Variables = std::vector<std::pair<std::string, const Json*>>;
 
-Result<std::string> RenderText(std::string_view source, const Variables& variables = {}, const Limits& limits = Limits(),
-                        std::time_t now = 0) {
+Result<std::string> RenderText(std::string_view source, const Variables& variables = {},
+                               const Limits& limits = Limits(), std::time_t now = 0) {
   ASSIGN_OR_RETURN(const Template parsed, Template::Parse(source));
   return parsed.Render(variables, now, limits);
 }
@@ -30,9 +30,13 @@ TEST(Template, RendersAsJinja2) {
   ASSERT_GE(goldens["cases"].size(), 130u);
   for (const Json& golden : goldens["cases"]) {
     const Result<std::string> result = RenderText(golden["template"].get<std::string>(), variables);
-    const std::string expected = golden.contains("text") ? "text: " + golden["text"].get<std::string>() : "error";
-    const std::string got = golden.contains("text") ? Describe(result) : result.ok() ? Describe(result) : "error";
-    EXPECT_EQ(got, expected) << golden["template"] << (golden.contains("error") ? golden["error"].dump() : "");
+    const std::string expected =
+        golden.contains("text") ? "text: " + golden["text"].get<std::string>() : "error";
+    const std::string got = golden.contains("text") ? Describe(result)
+                            : result.ok()           ? Describe(result)
+                                                    : "error";
+    EXPECT_EQ(got, expected) << golden["template"]
+                             << (golden.contains("error") ? golden["error"].dump() : "");
   }
 }
 
@@ -56,7 +60,8 @@ TEST(Template, StrftimeNowIsLocalTime) {
 
 // Integers beyond 64 bits are exact where JSON brings them, and an error where they overflow.
 TEST(Template, LargeIntegers) {
-  EXPECT_EQ(*RenderText("{{ 18446744073709551615 }} {{ 18446744073709551615 * 10 }}"), "18446744073709551615 184467440737095516150");
+  EXPECT_EQ(*RenderText("{{ 18446744073709551615 }} {{ 18446744073709551615 * 10 }}"),
+            "18446744073709551615 184467440737095516150");
   EXPECT_FALSE(RenderText("{{ 10 ** 60 }}").ok());
   EXPECT_FALSE(RenderText("{{ 99999999999999999999999 }}").ok());
   EXPECT_EQ(*RenderText("{{ 1 ** 99999999999 }} {{ (-1) ** 99999999999 }}"), "1 -1");
@@ -79,37 +84,57 @@ TEST_P(TemplateAttack, EndsWithAnError) {
 INSTANTIATE_TEST_SUITE_P(
     Programs, TemplateAttack,
     testing::Values(
-        "{% for a in range(100000) %}{% for b in range(100000) %}{% for c in range(100000) %}{% endfor %}{% endfor %}{% endfor %}",
+        "{% for a in range(100000) %}{% for b in range(100000) %}{% for c in range(100000) %}{% endfor %}{% "
+        "endfor %}{% endfor %}",
         "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
         "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
         "{% set ns = namespace(l=[1]) %}{% for i in range(100) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
-        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = ns.s.replace('x', 'xxxxxxxx') %}{% endfor %}",
-        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = '%s%s' % (ns.s, ns.s) %}{% endfor %}",
-        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = '{0}{0}'.format(ns.s) %}{% endfor %}",
-        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = [ns.s, ns.s] | join %}{% endfor %}",
-        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set q %}{{ ns.s }}{{ ns.s }}{% endset %}{% set ns.s = q %}{% endfor %}",
-        "{% set ns = namespace(s='<') %}{% for i in range(100) %}{% set ns.s = ns.s | e %}{% set ns.s = ns.s.replace('&', '<<') %}{% endfor %}",
-        "{{ 'a' * 100000000000000000000 }}", "{{ 'a' * 1000000000 }}", "{{ [1] * 9999999999 }}", "{{ ('a' * 1000000) * 1000000 }}",
-        "{{ 'a'.center(10000000000) }}", "{{ 'a'.zfill(10000000000) }}", "{{ 'a'.ljust(99999999999999999999) }}", "{{ '%99999999d' % 1 }}",
-        "{{ '%.99999999f' % 1 }}", "{{ 'a' | indent(1000000000) }}", "{{ [1] | tojson(indent=1000000000) }}", "{{ [1] | batch(99999999999) | list }}",
+        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = ns.s.replace('x', 'xxxxxxxx') "
+        "%}{% endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = '%s%s' % (ns.s, ns.s) %}{% "
+        "endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = '{0}{0}'.format(ns.s) %}{% "
+        "endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = [ns.s, ns.s] | join %}{% "
+        "endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set q %}{{ ns.s }}{{ ns.s }}{% endset "
+        "%}{% set ns.s = q %}{% endfor %}",
+        "{% set ns = namespace(s='<') %}{% for i in range(100) %}{% set ns.s = ns.s | e %}{% set ns.s = "
+        "ns.s.replace('&', '<<') %}{% endfor %}",
+        "{{ 'a' * 100000000000000000000 }}", "{{ 'a' * 1000000000 }}", "{{ [1] * 9999999999 }}",
+        "{{ ('a' * 1000000) * 1000000 }}", "{{ 'a'.center(10000000000) }}", "{{ 'a'.zfill(10000000000) }}",
+        "{{ 'a'.ljust(99999999999999999999) }}", "{{ '%99999999d' % 1 }}", "{{ '%.99999999f' % 1 }}",
+        "{{ 'a' | indent(1000000000) }}", "{{ [1] | tojson(indent=1000000000) }}",
+        "{{ [1] | batch(99999999999) | list }}",
         "{{ [1] | batch(900000, 'x') | map('list') | map('tojson') | map('list') | map('tojson') | list }}",
         // Nested values: destructors, printers and comparisons recurse.
         "{% set ns = namespace(l=[]) %}{% for i in range(100000) %}{% set ns.l = [ns.l] %}{% endfor %}",
         "{% set ns = namespace(l={}) %}{% for i in range(100000) %}{% set ns.l = {'a': ns.l} %}{% endfor %}",
         "{% set ns = namespace(l=()) %}{% for i in range(100000) %}{% set ns.l = (ns.l, 1) %}{% endfor %}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l | tojson }}",
-        "{% set ns = namespace(l=[1], m=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% set ns.m = [ns.m, ns.m] %}{% endfor %}{{ ns.l == ns.m }}",
-        "{% set ns = namespace(l=[1], m=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% set ns.m = [ns.m, ns.m] %}{% endfor %}{{ ns.l < ns.m }}",
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{% macro f() %}x{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ "
+        "ns.l }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ "
+        "ns.l | tojson }}",
+        "{% set ns = namespace(l=[1], m=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% set "
+        "ns.m = [ns.m, ns.m] %}{% endfor %}{{ ns.l == ns.m }}",
+        "{% set ns = namespace(l=[1], m=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% set "
+        "ns.m = [ns.m, ns.m] %}{% endfor %}{{ ns.l < ns.m }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% macro f() %}x{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
         "{% macro f(a=f()) %}{% endmacro %}{{ f() }}",
         "{% macro f() %}{% call f() %}{% endcall %}{% endmacro %}{% call f() %}{% endcall %}",
         "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}",
-        "{% for a in range(100000) %}{% macro m() %}{% endmacro %}{% for b in range(100000) %}{% macro n() %}{% endmacro %}{% endfor %}{% endfor %}",
-        "{% for a in range(100000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' }}{% endfor %}",
-        "{{ range(100000) | map('string') | map('list') | map('join') | map('list') | map('tojson') | map('list') | map('tojson') | map('list') | unique | list }}",
-        "{{ range(100000) | unique | list | length }}", "{{ 2 ** 999999999999999999 }}", "{{ (range(100000) | list) in [[range(100000) | list]] * 100000 }}",
-        "{% set s = 'ab' * 1000000 %}{% for i in range(100000) %}{% set x = s.replace('b', 'c') %}{% endfor %}",
+        "{% for a in range(100000) %}{% macro m() %}{% endmacro %}{% for b in range(100000) %}{% macro n() "
+        "%}{% endmacro %}{% endfor %}{% endfor %}",
+        "{% for a in range(100000) %}{{ "
+        "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+        "xxxxxx' }}{% endfor %}",
+        "{{ range(100000) | map('string') | map('list') | map('join') | map('list') | map('tojson') | "
+        "map('list') | map('tojson') | map('list') | unique | list }}",
+        "{{ range(100000) | unique | list | length }}", "{{ 2 ** 999999999999999999 }}",
+        "{{ (range(100000) | list) in [[range(100000) | list]] * 100000 }}",
+        "{% set s = 'ab' * 1000000 %}{% for i in range(100000) %}{% set x = s.replace('b', 'c') %}{% endfor "
+        "%}",
         "{% set s = 'a' * 1000000 %}{% for i in range(100000) %}{{ 'b' in s }}{% endfor %}",
         "{% set s = 'a' * 1000000 %}{% for i in range(100000) %}{{ s | length }}{% endfor %}",
         "{% set s = 'a ' * 1000000 %}{{ s.split() | map('list') | list }}", "{{ ('a' * 10000000) | list }}",
@@ -124,10 +149,24 @@ TEST(TemplateLimits, NestedSourceIsRefused) {
     for (int i = 0; i < count; ++i) out += text;
     return out;
   };
-  for (const auto& [open, middle, close] : std::vector<std::tuple<std::string, std::string, std::string>>{
-           {"(", "1", ")"}, {"[", "", "]"}, {"{1:", "1", "}"}, {"-", "1", ""}, {"not ", "1", ""}, {"f(", "", ")"}, {"1 if ", "1", " else 1"},
-           {"1 + ", "1", ""}, {"1 ** ", "1", ""}, {"1 or ", "1", ""}, {"a[", "1", "]"}, {"", "a", ".a"}, {"", "a", "|e"}, {"", "a", "()"}, {"", "a", " is string"}}) {
-    EXPECT_FALSE(Template::Parse("{{ " + repeat(open, 100000) + middle + repeat(close, 100000) + " }}").ok()) << open << close;
+  for (const auto& [open, middle, close] :
+       std::vector<std::tuple<std::string, std::string, std::string>>{{"(", "1", ")"},
+                                                                      {"[", "", "]"},
+                                                                      {"{1:", "1", "}"},
+                                                                      {"-", "1", ""},
+                                                                      {"not ", "1", ""},
+                                                                      {"f(", "", ")"},
+                                                                      {"1 if ", "1", " else 1"},
+                                                                      {"1 + ", "1", ""},
+                                                                      {"1 ** ", "1", ""},
+                                                                      {"1 or ", "1", ""},
+                                                                      {"a[", "1", "]"},
+                                                                      {"", "a", ".a"},
+                                                                      {"", "a", "|e"},
+                                                                      {"", "a", "()"},
+                                                                      {"", "a", " is string"}}) {
+    EXPECT_FALSE(Template::Parse("{{ " + repeat(open, 100000) + middle + repeat(close, 100000) + " }}").ok())
+        << open << close;
   }
   EXPECT_FALSE(Template::Parse(repeat("{% if 1 %}", 100000) + repeat("{% endif %}", 100000)).ok());
   EXPECT_FALSE(Template::Parse(repeat("{% for a in b %}", 100000)).ok());
@@ -146,18 +185,30 @@ TEST(TemplateLimits, DeepInputIsRefused) {
 
 TEST(TemplateLimits, LargeInputIsFine) {
   const Json large = std::string(10 << 20, 'x'), many = Json(std::vector<std::string>(200000, "word"));
-  EXPECT_EQ(RenderText("{{ x }}{{ x | trim }}{{ x.replace('x', 'yy') }}", {{"x", &large}})->size(), size_t{40} << 20);
+  EXPECT_EQ(RenderText("{{ x }}{{ x | trim }}{{ x.replace('x', 'yy') }}", {{"x", &large}})->size(),
+            size_t{40} << 20);
   EXPECT_EQ(RenderText("{% for w in x %}{{ w | upper }}{% endfor %}", {{"x", &many}})->size(), 800000u);
 }
 
 // What is stashed away and used after its time must still be there (or be refused).
 TEST(Template, ObjectsOutliveTheirBlocks) {
-  EXPECT_EQ(*RenderText("{% set ns = namespace() %}{% for a in [1, 2] %}{% set ns.l = loop %}{% endfor %}{{ ns.l.length }}"), "2");
-  EXPECT_EQ(*RenderText("{% set ns = namespace() %}{% for a in ['x'] %}{% macro m() %}{{ a }}{% endmacro %}{% set ns.m = m %}{% endfor %}{{ ns.m() }}"), "x");
-  EXPECT_EQ(*RenderText("{% set ns = namespace() %}{% macro f() %}{% set ns.c = caller %}{% endmacro %}{% for a in ['y'] %}{% call f() %}{{ a }}{% endcall %}{% endfor %}{{ ns.c() }}"), "y");
-  EXPECT_EQ(*RenderText("{% set ns = namespace() %}{% set ns.self = ns %}{{ ns.self.self.self is defined }}"), "True");
-  EXPECT_EQ(*RenderText("{% set ns = namespace() %}{% for a in [1, 2] %}{% set ns.f = loop.cycle %}{% endfor %}{{ ns.f('a', 'b') }}"), "b");
-  EXPECT_TRUE(RenderText("{% set ns = namespace() %}{% for a in [[2]] recursive %}{% set ns.l = loop %}{% endfor %}{{ ns.l([]) }}").ok());
+  EXPECT_EQ(*RenderText("{% set ns = namespace() %}{% for a in [1, 2] %}{% set ns.l = loop %}{% endfor %}{{ "
+                        "ns.l.length }}"),
+            "2");
+  EXPECT_EQ(*RenderText("{% set ns = namespace() %}{% for a in ['x'] %}{% macro m() %}{{ a }}{% endmacro "
+                        "%}{% set ns.m = m %}{% endfor %}{{ ns.m() }}"),
+            "x");
+  EXPECT_EQ(*RenderText("{% set ns = namespace() %}{% macro f() %}{% set ns.c = caller %}{% endmacro %}{% "
+                        "for a in ['y'] %}{% call f() %}{{ a }}{% endcall %}{% endfor %}{{ ns.c() }}"),
+            "y");
+  EXPECT_EQ(*RenderText("{% set ns = namespace() %}{% set ns.self = ns %}{{ ns.self.self.self is defined }}"),
+            "True");
+  EXPECT_EQ(*RenderText("{% set ns = namespace() %}{% for a in [1, 2] %}{% set ns.f = loop.cycle %}{% endfor "
+                        "%}{{ ns.f('a', 'b') }}"),
+            "b");
+  EXPECT_TRUE(RenderText("{% set ns = namespace() %}{% for a in [[2]] recursive %}{% set ns.l = loop %}{% "
+                         "endfor %}{{ ns.l([]) }}")
+                  .ok());
 }
 
 }  // namespace

@@ -42,7 +42,13 @@ bool AllCased(Call& call, const Value& value) {
 template <char kOp>  // '=' '!' '<' '>' 'l' (<=) 'g' (>=) 'i' (in)
 bool Compared(Call& call, const Value& value) {
   if (!call.Bind({"other"}, 1)) return false;
-  constexpr std::string_view kText = kOp == '=' ? "==" : kOp == '!' ? "!=" : kOp == '<' ? "<" : kOp == '>' ? ">" : kOp == 'l' ? "<=" : kOp == 'g' ? ">=" : "in";
+  constexpr std::string_view kText = kOp == '='   ? "=="
+                                     : kOp == '!' ? "!="
+                                     : kOp == '<' ? "<"
+                                     : kOp == '>' ? ">"
+                                     : kOp == 'l' ? "<="
+                                     : kOp == 'g' ? ">="
+                                                  : "in";
   return Compare(call.context(), kText, value, call.At(0));
 }
 
@@ -55,25 +61,58 @@ bool DivisibleBy(Call& call, const Value& value) {
   if (!call.Bind({"num"}, 1)) return false;
   return Arithmetic(call.context(), "%", value, call.At(0)).Truthy() == false && !call.context().failed();
 }
-bool Odd(Call& call, const Value& value) { return Arithmetic(call.context(), "%", value, Value(Int{2})).Truthy(); }
+bool Odd(Call& call, const Value& value) {
+  return Arithmetic(call.context(), "%", value, Value(Int{2})).Truthy();
+}
 bool Even(Call& call, const Value& value) { return !Odd(call, value); }
 
-bool IsFilter(Call&, const Value& value) { return value.is_string() && FindFilter(value.string()) != nullptr; }
+bool IsFilter(Call&, const Value& value) {
+  return value.is_string() && FindFilter(value.string()) != nullptr;
+}
 bool IsTest(Call&, const Value& value) { return value.is_string() && FindTest(value.string()) != nullptr; }
 
 }  // namespace
 
 Test FindTest(std::string_view name) {
-  static const std::map<std::string_view, Test> kTests = {
-      {"boolean", Is<&Value::is_bool>}, {"callable", Is<&Value::is_callable>}, {"defined", Defined}, {"divisibleby", DivisibleBy},
-      {"eq", Compared<'='>}, {"==", Compared<'='>}, {"equalto", Compared<'='>}, {"ne", Compared<'!'>}, {"!=", Compared<'!'>},
-      {"lt", Compared<'<'>}, {"<", Compared<'<'>}, {"lessthan", Compared<'<'>}, {"le", Compared<'l'>}, {"<=", Compared<'l'>},
-      {"gt", Compared<'>'>}, {">", Compared<'>'>}, {"greaterthan", Compared<'>'>}, {"ge", Compared<'g'>}, {">=", Compared<'g'>},
-      {"in", Compared<'i'>}, {"escaped", Never}, {"even", Even}, {"odd", Odd}, {"true", True}, {"false", False},
-      {"filter", IsFilter}, {"test", IsTest}, {"float", Is<&Value::is_float>}, {"integer", Is<&Value::is_int>},
-      {"iterable", Iterable}, {"lower", AllCased<IsLower, IsUpper>}, {"upper", AllCased<IsUpper, IsLower>},
-      {"mapping", Is<&Value::is_dict>}, {"none", Is<&Value::is_none>}, {"number", Is<&Value::is_number>}, {"sameas", SameAs},
-      {"sequence", Sequence}, {"string", Is<&Value::is_string>}, {"undefined", Is<&Value::is_undefined>}};
+  static const std::map<std::string_view, Test> kTests = {{"boolean", Is<&Value::is_bool>},
+                                                          {"callable", Is<&Value::is_callable>},
+                                                          {"defined", Defined},
+                                                          {"divisibleby", DivisibleBy},
+                                                          {"eq", Compared<'='>},
+                                                          {"==", Compared<'='>},
+                                                          {"equalto", Compared<'='>},
+                                                          {"ne", Compared<'!'>},
+                                                          {"!=", Compared<'!'>},
+                                                          {"lt", Compared<'<'>},
+                                                          {"<", Compared<'<'>},
+                                                          {"lessthan", Compared<'<'>},
+                                                          {"le", Compared<'l'>},
+                                                          {"<=", Compared<'l'>},
+                                                          {"gt", Compared<'>'>},
+                                                          {">", Compared<'>'>},
+                                                          {"greaterthan", Compared<'>'>},
+                                                          {"ge", Compared<'g'>},
+                                                          {">=", Compared<'g'>},
+                                                          {"in", Compared<'i'>},
+                                                          {"escaped", Never},
+                                                          {"even", Even},
+                                                          {"odd", Odd},
+                                                          {"true", True},
+                                                          {"false", False},
+                                                          {"filter", IsFilter},
+                                                          {"test", IsTest},
+                                                          {"float", Is<&Value::is_float>},
+                                                          {"integer", Is<&Value::is_int>},
+                                                          {"iterable", Iterable},
+                                                          {"lower", AllCased<IsLower, IsUpper>},
+                                                          {"upper", AllCased<IsUpper, IsLower>},
+                                                          {"mapping", Is<&Value::is_dict>},
+                                                          {"none", Is<&Value::is_none>},
+                                                          {"number", Is<&Value::is_number>},
+                                                          {"sameas", SameAs},
+                                                          {"sequence", Sequence},
+                                                          {"string", Is<&Value::is_string>},
+                                                          {"undefined", Is<&Value::is_undefined>}};
   const auto found = kTests.find(name);
   return found == kTests.end() ? nullptr : found->second;
 }

@@ -25,10 +25,12 @@ Spec ReadSpec(std::string_view format, size_t& pos) {
   Spec spec;
   const auto number = [&] {
     int value = 0;
-    while (pos < format.size() && IsDigit(format[pos])) value = std::min(value * 10 + (format[pos++] - '0'), kMaxWidth + 1);
+    while (pos < format.size() && IsDigit(format[pos]))
+      value = std::min(value * 10 + (format[pos++] - '0'), kMaxWidth + 1);
     return value;
   };
-  while (pos < format.size() && std::string_view("-+ 0#").find(format[pos]) != std::string_view::npos) spec.flags += format[pos++];
+  while (pos < format.size() && std::string_view("-+ 0#").find(format[pos]) != std::string_view::npos)
+    spec.flags += format[pos++];
   spec.width = number();
   if (pos < format.size() && format[pos] == '.') {
     ++pos;
@@ -56,8 +58,10 @@ std::string FormatOne(Context& context, const Spec& spec, const Value& value) {
     case 's':
     case 'r': {
       std::string text;
-      if (spec.conversion == 's') text = ToStr(context, value);
-      else AppendRepr(context, value, text);
+      if (spec.conversion == 's')
+        text = ToStr(context, value);
+      else
+        AppendRepr(context, value, text);
       if (spec.precision >= 0) text.resize(ByteOfChar(text, spec.precision));
       return Pad(std::move(text), spec, false);
     }
@@ -84,7 +88,8 @@ std::string FormatOne(Context& context, const Spec& spec, const Value& value) {
       if (value.number() >= 0 && spec.flags.find('+') != std::string::npos) text.insert(0, 1, '+');
       return Pad(std::move(text), spec, true);
     }
-    default: break;
+    default:
+      break;
   }
   context.Fail("'%{}' of a format cannot be used for {}", spec.conversion, value.type_name());
   return "";
@@ -106,7 +111,8 @@ std::string Capitalize(std::string_view text) {
   return MapChars(text.substr(0, len), ToUpper) + MapChars(text.substr(len), ToLower);
 }
 
-Value ReplaceAll(Context& context, std::string_view text, std::string_view from, std::string_view to, Int max_count) {
+Value ReplaceAll(Context& context, std::string_view text, std::string_view from, std::string_view to,
+                 Int max_count) {
   if (!context.StepBytes(text.size())) return Value();
   std::string out;
   size_t begin = 0;
@@ -187,7 +193,9 @@ Value BraceFormat(Call& call, std::string_view format) {
       pos = end + 1;
       const Value* value = nullptr;
       if (field.empty() || IsDigit(field[0])) {
-        const size_t i = field.empty() ? next++ : std::min<size_t>(std::stoul("0" + std::string(field.substr(0, 6))), 1 << 20);
+        const size_t i = field.empty()
+                             ? next++
+                             : std::min<size_t>(std::stoul("0" + std::string(field.substr(0, 6))), 1 << 20);
         if (i < call.positional.size()) value = &call.positional[i];
       }
       for (const auto& [key, keyword] : call.keyword) value = key == field ? &keyword : value;
@@ -206,7 +214,8 @@ std::vector<std::string_view> SplitLines(std::string_view text, bool keep_ends) 
   size_t begin = 0;
   for (size_t i = 0, len = 0; i < text.size(); i += len) {
     const char32_t c = CharAt(text.substr(i), len);
-    const bool ends = (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    const bool ends =
+        (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
     if (!ends) continue;
     const size_t line_end = i;
     if (c == '\r' && i + 1 < text.size() && text[i + 1] == '\n') ++len;

@@ -14,7 +14,8 @@ namespace penstock::jinja {
 std::string MapChars(std::string_view text, char32_t (*map)(char32_t));
 std::string Capitalize(std::string_view text);
 // At most `max_count` times; all if that is negative.
-Value ReplaceAll(Context& context, std::string_view text, std::string_view from, std::string_view to, Int max_count);
+Value ReplaceAll(Context& context, std::string_view text, std::string_view from, std::string_view to,
+                 Int max_count);
 // "%s and %d" with the call's positional arguments.
 Value PercentFormat(Call& call, std::string_view format);
 // "{} and {name}" with the call's arguments.

@@ -1,5 +1,5 @@
-// Case and classes beyond ASCII come from the C library's C.UTF-8 locale, which follows the Unicode tables; where it
-// is missing, letters beyond ASCII have no case.
+// Case and classes beyond ASCII come from the C library's C.UTF-8 locale, which follows the Unicode tables;
+// where it is missing, letters beyond ASCII have no case.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "text/jinja/unicode.h"
@@ -64,8 +64,8 @@ size_t ByteOfChar(std::string_view text, size_t index) {
 
 bool IsSpace(char32_t c) {
   if (c < 0x80) return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20);
-  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-         c == 0x202F || c == 0x205F || c == 0x3000;
+  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 bool IsAlpha(char32_t c) {
   if (c < 0x80) return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';

@@ -7,9 +7,9 @@
 namespace penstock::jinja {
 namespace {
 
-constexpr int kMaxValueDepth = 200;    // destructors and printers recurse
-constexpr size_t kIndexFrom = 16;      // entries; below, a scan is as quick as hashing
-constexpr size_t kObjectBytes = 64;    // of a shared object beside its contents
+constexpr int kMaxValueDepth = 200;  // destructors and printers recurse
+constexpr size_t kIndexFrom = 16;    // entries; below, a scan is as quick as hashing
+constexpr size_t kObjectBytes = 64;  // of a shared object beside its contents
 
 bool Hashable(const Value& key) {
   if (key.is_dict()) return false;
@@ -56,7 +56,8 @@ Value Value::MakeDict(Context& context, Entries entries) {
       place = places.try_emplace(key.string(), unique.size()).first->second;
     } else {
       if (!context.Step(unique.size())) return Value();
-      place = std::ranges::find_if(unique, [&](const auto& entry) { return KeysEqual(entry.first, key); }) - unique.begin();
+      place = std::ranges::find_if(unique, [&](const auto& entry) { return KeysEqual(entry.first, key); }) -
+              unique.begin();
     }
     if (place < unique.size()) {
       unique[place].second = std::move(value);
@@ -74,11 +75,16 @@ Value Value::FromJson(Context& context, const Json& json) {
   const Context::Deeper deeper(context);
   if (context.failed()) return Value();
   switch (json.type()) {
-    case Json::value_t::boolean: return Value(json.get<bool>());
-    case Json::value_t::number_integer: return Value(Int{json.get<int64_t>()});
-    case Json::value_t::number_unsigned: return Value(Int{json.get<uint64_t>()});
-    case Json::value_t::number_float: return Value(json.get<double>());
-    case Json::value_t::string: return MakeString(context, json.get_ref<const std::string&>());
+    case Json::value_t::boolean:
+      return Value(json.get<bool>());
+    case Json::value_t::number_integer:
+      return Value(Int{json.get<int64_t>()});
+    case Json::value_t::number_unsigned:
+      return Value(Int{json.get<uint64_t>()});
+    case Json::value_t::number_float:
+      return Value(json.get<double>());
+    case Json::value_t::string:
+      return MakeString(context, json.get_ref<const std::string&>());
     case Json::value_t::array: {
       Items items;
       items.reserve(json.size());
@@ -93,7 +99,8 @@ Value Value::FromJson(Context& context, const Json& json) {
       }
       return MakeDict(context, std::move(entries));
     }
-    default: return Value(None{});
+    default:
+      return Value(None{});
   }
 }
 

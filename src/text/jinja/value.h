@@ -1,5 +1,5 @@
-// Value: a Python value, as far as chat templates know them. Strings, lists and dicts are shared and never change
-// (transformers' sandbox forbids it too); a namespace is the one thing that does.
+// Value: a Python value, as far as chat templates know them. Strings, lists and dicts are shared and never
+// change (transformers' sandbox forbids it too); a namespace is the one thing that does.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -79,7 +79,8 @@ class Value {
   // These count against the context's budget, and are undefined if it is used up.
   static Value MakeString(Context& context, std::string text);
   static Value MakeList(Context& context, Items items, ListKind kind = ListKind::kList);
-  // Of equal keys the last wins and the first gives the place, as in Python. A key that cannot be hashed fails.
+  // Of equal keys the last wins and the first gives the place, as in Python. A key that cannot be hashed
+  // fails.
   static Value MakeDict(Context& context, Entries entries);
   static Value FromJson(Context& context, const Json& json);
   // A constant of the template.
@@ -129,7 +130,8 @@ class Value {
     return std::holds_alternative<T>(data_);
   }
   std::variant<Undefined, None, bool, Int, double, std::shared_ptr<const String>, std::shared_ptr<const List>,
-               std::shared_ptr<const Dict>, Namespace*, std::shared_ptr<const Loop>, std::shared_ptr<const Callable>>
+               std::shared_ptr<const Dict>, Namespace*, std::shared_ptr<const Loop>,
+               std::shared_ptr<const Callable>>
       data_;
 };
 

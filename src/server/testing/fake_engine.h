@@ -35,8 +35,10 @@ class ByteTokenizer : public Tokenizer {
     std::string text;
     for (const int32_t id : ids) {
       if (id < 0 || id >= kVocabSize) return InvalidArgument("token id {}: outside the vocabulary", id);
-      if (id < 256) text += static_cast<char>(id);
-      else if (!skip_special_tokens) text += IdToToken(id);
+      if (id < 256)
+        text += static_cast<char>(id);
+      else if (!skip_special_tokens)
+        text += IdToToken(id);
     }
     return text;
   }
@@ -72,7 +74,8 @@ class PlainChatTemplate : public ChatTemplate {
     for (const Json& message : input.messages) {
       if (message["role"] == "refused") return InvalidArgument("the template refuses this role");
       const Json& content = message["content"];
-      text += message["role"].get<std::string>() + ":" + (content.is_string() ? content.get<std::string>() : "-") + ";";
+      text += message["role"].get<std::string>() + ":" +
+              (content.is_string() ? content.get<std::string>() : "-") + ";";
     }
     if (input.add_generation_prompt) text += "assistant:";
     return text;
@@ -86,9 +89,9 @@ class FakeEngine : public Engine {
     FinishReason finish = FinishReason::kStop;
     std::variant<std::monostate, std::string, TokenId> stop_reason = {};
     Status error = {};
-    bool hang = false;           // says nothing until aborted
-    int64_t token_us = 0;        // time for each token
-    size_t error_after = 0;      // with finish kError: tokens before it
+    bool hang = false;       // says nothing until aborted
+    int64_t token_us = 0;    // time for each token
+    size_t error_after = 0;  // with finish kError: tokens before it
   };
 
   FakeEngine() : thread_([this] { Loop(); }) {
@@ -205,8 +208,10 @@ class FakeEngine : public Engine {
           continue;
         }
         const OutputSink sink = live_[i].sink;
-        if (output->finish_reason != FinishReason::kNone) live_.erase(live_.begin() + static_cast<ptrdiff_t>(i));
-        else ++i;
+        if (output->finish_reason != FinishReason::kNone)
+          live_.erase(live_.begin() + static_cast<ptrdiff_t>(i));
+        else
+          ++i;
         lock.unlock();  // the sink may wake threads that call us
         sink(*std::move(output));
         lock.lock();
@@ -218,7 +223,8 @@ class FakeEngine : public Engine {
   PositionLogprobs MakeLogprobs(TokenId id, int32_t num_top) const {
     PositionLogprobs position;
     position.chosen = {id, -0.5f, 1};
-    for (int32_t i = 0; i < num_top; ++i) position.top.push_back({(id + i) % 256, -0.5f - static_cast<float>(i), i + 1});
+    for (int32_t i = 0; i < num_top; ++i)
+      position.top.push_back({(id + i) % 256, -0.5f - static_cast<float>(i), i + 1});
     return position;
   }
 
@@ -241,7 +247,8 @@ class FakeEngine : public Engine {
     }
     if (live->emitted == 0 && sampling.prompt_logprobs) {
       for (size_t i = 1; i < live->request.prompt_ids.size(); ++i) {
-        output.prompt_logprobs.push_back(MakeLogprobs(live->request.prompt_ids[i], *sampling.prompt_logprobs));
+        output.prompt_logprobs.push_back(
+            MakeLogprobs(live->request.prompt_ids[i], *sampling.prompt_logprobs));
       }
     }
     const auto id = static_cast<TokenId>(static_cast<unsigned char>(live->script.text[live->emitted]));

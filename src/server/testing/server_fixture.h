@@ -10,9 +10,9 @@
 #include <utility>
 
 #include "base/log.h"
-#include "server/fake_engine.h"
 #include "server/server.h"
-#include "server/test_client.h"
+#include "server/testing/fake_engine.h"
+#include "server/testing/test_client.h"
 
 namespace penstock {
 
@@ -39,7 +39,9 @@ class ServerFixture : public testing::Test {
   }
   int port() const { return server_->port(); }
   ClientResponse Post(std::string_view path, const Json& body) { return TestClient(port()).Post(path, body); }
-  ClientResponse PostText(std::string_view path, std::string_view body) { return TestClient(port()).Call("POST", path, body); }
+  ClientResponse PostText(std::string_view path, std::string_view body) {
+    return TestClient(port()).Call("POST", path, body);
+  }
   ClientResponse Get(std::string_view path) { return TestClient(port()).Call("GET", path); }
 
   // `response` is an error of this status in OpenAI's shape, about `param` (any if empty).
