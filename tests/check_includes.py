@@ -22,7 +22,6 @@ THIRD_PARTY = {
     r"boost/": {"server"},
     r"simdjson": {"server"},
     r"yaml-cpp/": {"apps"},
-    r"(dnnl|oneapi/)": {"kernels"},
     r"simde/": {"kernels"},
     r"cuda|nccl|cublas": {"kernels", "comm"},
     r"mpi\.h": {"comm"},

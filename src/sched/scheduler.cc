@@ -24,11 +24,11 @@ class Scheduler::StepPlan {
 
   explicit StepPlan(int32_t budget_tokens) : budget_tokens_(budget_tokens) {}
 
-  void Add(Sequence& seq, int32_t pos, int32_t len) {
+  void Add(Sequence& seq, int32_t pos, int32_t len, bool is_decode) {
     CHECK(len > 0 && len <= budget_tokens_) << len << " tokens, " << budget_tokens_ << " left";
     budget_tokens_ -= len;
     picks_.push_back({&seq, len});
-    shapes_.push_back({pos, len});
+    shapes_.push_back({.pos = pos, .len = len, .is_decode = is_decode});
   }
 
   int32_t budget_tokens() const { return budget_tokens_; }
@@ -120,6 +120,7 @@ std::unique_ptr<Step> Scheduler::Next() {
   StepPlan plan(config_.max_num_batched_tokens);
   PlanDecodes(plan);
   const size_t num_decodes = plan.picks().size();
+  if (HasPrefillWork()) AnnounceStep(plan);
   PlanPrefills(plan);
   PlanAdmissions(plan);
   const bool only_decodes = plan.picks().size() == num_decodes;
@@ -146,7 +147,7 @@ void Scheduler::PlanDecodes(StepPlan& plan) {
   for (Sequence* seq : ready) {
     if (static_cast<int32_t>(plan.picks().size()) == num_tokens) return;
     // Growing may preempt: always a later one in this order, so never one that is in the plan.
-    if (seq->state == SequenceState::kRunning && Grow(*seq)) plan.Add(*seq, seq->num_scheduled, 1);
+    if (seq->state == SequenceState::kRunning && Grow(*seq)) plan.Add(*seq, seq->num_scheduled, 1, /*is_decode=*/true);
   }
 }
 
@@ -155,7 +156,7 @@ void Scheduler::PlanPrefills(StepPlan& plan) {
     if (plan.budget_tokens() == 0) return;
     if (!seq->in_prefill()) continue;
     const int32_t len = PlanChunk(*seq, seq->num_scheduled, plan);
-    if (len > 0) plan.Add(*seq, seq->num_scheduled, len);
+    if (len > 0) plan.Add(*seq, seq->num_scheduled, len, /*is_decode=*/false);
   }
 }
 
@@ -169,6 +170,25 @@ void Scheduler::PlanAdmissions(StepPlan& plan) {
   }
 }
 
+// What waits, for the planner: in the order of service, as far as it wants to know.
+void Scheduler::AnnounceStep(const StepPlan& plan) {
+  constexpr size_t kMostDemands = 256;
+  demands_.clear();
+  auto add = [&](const Sequence& seq, int32_t pos, bool is_running) {
+    if (demands_.size() < kMostDemands) {
+      demands_.push_back({.seq = seq.id, .pos = pos, .remaining = seq.num_tokens() - pos, .is_running = is_running});
+    }
+  };
+  for (const Sequence* seq : running_) {
+    if (seq->in_prefill()) add(*seq, seq->num_scheduled, true);
+  }
+  for (const Sequence* seq : waiting_) add(*seq, 0, false);
+  planner_.BeginStep({.prefills = demands_,
+                      .step_chunks = plan.shapes(),
+                      .steps_in_flight = steps_in_flight(),
+                      .max_tokens = plan.budget_tokens()});
+}
+
 int32_t Scheduler::PlanChunk(const Sequence& seq, int32_t pos, const StepPlan& plan) {
   ChunkQuery query;
   query.seq = seq.id;
@@ -179,19 +199,11 @@ int32_t Scheduler::PlanChunk(const Sequence& seq, int32_t pos, const StepPlan& p
     query.max_len = std::min(query.max_len, config_.long_prefill_token_threshold);
   }
   query.step_chunks = plan.shapes();
-  query.steps_in_flight = steps_in_flight();
-  for (const Sequence* other : running_) {
-    if (!other->in_prefill()) continue;
-    ++query.num_prefilling;
-    query.backlog_tokens += other->num_unscheduled();
-  }
-  query.num_waiting = static_cast<int32_t>(waiting_.size());
-  for (const Sequence* other : waiting_) query.backlog_tokens += other->num_tokens();
 
   const int32_t len = planner_.NextChunk(query);
   CHECK(len >= 0 && len <= query.max_len) << "chunk of " << len << ", at most " << query.max_len;
   const bool must_go_on = plan.picks().empty() && steps_in_flight() == 0;
-  return must_go_on ? std::max(len, 1) : len;
+  return must_go_on && len == 0 ? query.max_len : len;
 }
 
 Scheduler::Admission Scheduler::TryAdmit(Sequence& seq, StepPlan& plan) {
@@ -209,7 +221,7 @@ Scheduler::Admission Scheduler::TryAdmit(Sequence& seq, StepPlan& plan) {
   const int32_t len = PlanChunk(seq, pos, plan);
   if (len == 0) return Admission::kRefused;
   BeginRunning(seq, std::move(cached));
-  plan.Add(seq, pos, len);
+  plan.Add(seq, pos, len, /*is_decode=*/false);
   return Admission::kAdmitted;
 }
 

@@ -111,6 +111,7 @@ class Scheduler {
 
   bool HasPrefillWork() const;
   int32_t DecodesPerStep() const;
+  void AnnounceStep(const StepPlan& plan);
   int32_t PlanChunk(const Sequence& seq, int32_t pos, const StepPlan& plan);
   Admission TryAdmit(Sequence& seq, StepPlan& plan);
   int32_t NumGrowingSequences() const;
@@ -143,6 +144,7 @@ class Scheduler {
   std::deque<StepInFlight> in_flight_;
   uint64_t next_step_id_ = 1;
   uint64_t next_arrival_ = 1;
+  std::vector<PrefillDemand> demands_;  // AnnounceStep()'s own
   SchedulerStats counters_;  // only its counters are kept up
 };
 

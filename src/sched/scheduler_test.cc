@@ -458,6 +458,7 @@ TEST(Scheduler, ConfigIsValidated) {
 // A planner that says no as often as it may.
 class ReluctantPlanner : public ChunkPlanner {
  public:
+  std::string_view name() const override { return "reluctant"; }
   int32_t NextChunk(const ChunkQuery&) override { return 0; }
 };
 
@@ -467,7 +468,7 @@ TEST(Scheduler, PlannerCannotStopTheEngine) {
   scheduler.Add(Spec(1, Prompt(2), 1));
   std::unique_ptr<Step> step = scheduler.Next();
   ASSERT_NE(step, nullptr);
-  EXPECT_EQ(step->num_tokens(), 1);
+  EXPECT_EQ(step->num_tokens(), 2);
   EXPECT_EQ(scheduler.Next(), nullptr);
 }
 
@@ -479,6 +480,7 @@ class SchedulerProperty : public testing::TestWithParam<int> {};
 class RandomPlanner : public ChunkPlanner {
  public:
   explicit RandomPlanner(int seed) : random_(seed) {}
+  std::string_view name() const override { return "random"; }
   int32_t NextChunk(const ChunkQuery& query) override { return random_() % (query.max_len + 1); }
 
  private:
