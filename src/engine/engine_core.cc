@@ -127,6 +127,12 @@ void EngineCore::EndRequest(SeqId seq, FinishReason reason, Status error, int64_
   Emit(it->second, std::move(output), now_us);
 }
 
+void EngineCore::SetCost(const CostModel& cost) {
+  CHECK_EQ(cost.num_stages(), executor_.num_stages());
+  planner_->SetCost(cost);
+  scheduler_.SetCost(cost);
+}
+
 // ---- The loop ------------------------------------------------------------------------
 
 bool EngineCore::Tick(int64_t now_us) {
@@ -141,14 +147,15 @@ bool EngineCore::Tick(int64_t now_us) {
 bool EngineCore::SubmitSteps(int64_t now_us) {
   bool any = false;
   while (std::unique_ptr<Step> step = scheduler_.Next()) {
-    StepTokens& tokens = in_flight_.emplace_back();
+    StepInFlight& in_flight = in_flight_.emplace_back();
     for (const Chunk& chunk : step->chunks) {
-      tokens.total += chunk.len;
-      tokens.prompt += chunk.is_decode ? 0 : chunk.len;
+      in_flight.num_tokens += chunk.len;
+      in_flight.num_prompt_tokens += chunk.is_decode ? 0 : chunk.len;
+      in_flight.chunks.push_back({.pos = chunk.pos, .len = chunk.len, .is_decode = chunk.is_decode});
       LiveRequest& request = requests_.at(chunk.seq);
       if (request.times.first_scheduled_us == 0) request.times.first_scheduled_us = now_us;
     }
-    stall_.OnSubmit(tokens.total, now_us);
+    stall_.OnSubmit(in_flight.num_tokens, now_us);
     if (trace_) trace_->OnSubmit(*step, now_us);
     executor_.Submit(std::move(step));
     any = true;
@@ -158,14 +165,17 @@ bool EngineCore::SubmitSteps(int64_t now_us) {
 
 void EngineCore::TakeResult(StepResult result, int64_t now_us) {
   CHECK(!in_flight_.empty());
-  const StepTokens tokens = in_flight_.front();
+  const StepInFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
-  if (tokens.prompt > 0) {
+  if (step.num_prompt_tokens > 0) {
     prefill_us_ = 0.9 * prefill_us_ + static_cast<double>(now_us - stall_.last_progress_us());
-    prefill_tokens_ = 0.9 * prefill_tokens_ + tokens.prompt;
+    prefill_tokens_ = 0.9 * prefill_tokens_ + step.num_prompt_tokens;
   }
   stall_.OnResult(now_us);
-  stats_.OnStep(result, tokens.total, tokens.prompt);
+  stats_.OnStep(result, step.num_tokens, step.num_prompt_tokens);
+  // Of a step with chunks left out nobody knows what was timed.
+  if (result.status.ok() && result.skipped.empty())
+    planner_->OnStep({.chunks = step.chunks, .stamps = result.stamps});
   if (trace_) trace_->OnResult(result, now_us);
   consecutive_failures_ = result.status.ok() ? 0 : consecutive_failures_ + 1;
   if (result.status.code() == StatusCode::kUnavailable) failure_ = result.status;

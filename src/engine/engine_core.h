@@ -61,6 +61,10 @@ class EngineCore {
   int32_t consecutive_failures() const { return consecutive_failures_; }
   void ResetPrefixCache() { scheduler_.ResetPrefixCache(); }
 
+  // What is known of the pipeline's speed, from now on: for the planner and the order of service.
+  // REQUIRES: one stage for each of the executor's.
+  void SetCost(const CostModel& cost);
+
   void StartTrace() { trace_.emplace(); }
   std::optional<StepTrace> StopTrace();
   const EngineConfig& config() const { return config_; }
@@ -80,9 +84,10 @@ class EngineCore {
     RequestTimes times;
     std::vector<PositionLogprobs> prompt_logprobs;  // until the first token
   };
-  struct StepTokens {
-    int32_t total = 0;
-    int32_t prompt = 0;
+  struct StepInFlight {
+    int32_t num_tokens = 0;
+    int32_t num_prompt_tokens = 0;
+    std::vector<ChunkShape> chunks;
   };
 
   void TakeResult(StepResult result, int64_t now_us);
@@ -112,7 +117,7 @@ class EngineCore {
   std::mt19937_64 seeds_;
   std::unordered_map<SeqId, LiveRequest> requests_;
   std::unordered_map<std::string, SeqId> seq_by_id_;
-  std::deque<StepTokens> in_flight_;
+  std::deque<StepInFlight> in_flight_;
   SeqId next_seq_ = 1;
   Status failure_;
   int32_t consecutive_failures_ = 0;

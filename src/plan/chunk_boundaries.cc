@@ -7,7 +7,9 @@
 namespace penstock {
 namespace {
 
-int64_t RoundTo(double value, int64_t align) { return std::llround(value / static_cast<double>(align)) * align; }
+int64_t RoundTo(double value, int64_t align) {
+  return std::llround(value / static_cast<double>(align)) * align;
+}
 int64_t FloorTo(int64_t value, int64_t align) { return value - value % align; }
 
 // Where a chunk that begins at `begin` and would end at `wanted` ends; `last` is the end of the prompt.
@@ -39,7 +41,8 @@ ChunkBoundaries::ChunkBoundaries(const CostModel& cost, int64_t pos, int64_t len
     ends_.push_back(all ? last : RoundEnd(ends_.back(), wanted, last, limits));
   }
   while (ends_.back() < last) {
-    ends_.push_back(RoundEnd(ends_.back(), static_cast<double>(ends_.back()) + limits.max_chunk, last, limits));
+    ends_.push_back(
+        RoundEnd(ends_.back(), static_cast<double>(ends_.back()) + limits.max_chunk, last, limits));
   }
   makespan_us_ = Makespan(cost_, pos, Lengths());
 }
@@ -53,8 +56,9 @@ std::vector<int32_t> ChunkBoundaries::Lengths() const {
 bool ChunkBoundaries::MayEnd(size_t idx, int64_t end) const {
   const int64_t before = end - ends_[idx - 1], after = ends_[idx + 1] - end;
   const bool next_is_last = idx + 2 == ends_.size();
-  return end % limits_.align == 0 && before >= std::max(limits_.min_chunk, 1) && before <= limits_.max_chunk &&
-         after >= (next_is_last ? 1 : limits_.min_chunk) && after <= limits_.max_chunk;
+  return end % limits_.align == 0 && before >= std::max(limits_.min_chunk, 1) &&
+         before <= limits_.max_chunk && after >= (next_is_last ? 1 : limits_.min_chunk) &&
+         after <= limits_.max_chunk;
 }
 
 void ChunkBoundaries::ComputeTimes(size_t chunk, std::vector<double>* times) const {

@@ -1,4 +1,5 @@
-// ChunkBoundaries: the ends of a prompt's chunks as whole numbers, rounded, and moved while the makespan falls.
+// ChunkBoundaries: the ends of a prompt's chunks as whole numbers, rounded, and moved while the makespan
+// falls.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -23,8 +24,8 @@ class ChunkBoundaries {
   double makespan_us() const { return makespan_us_; }
   std::vector<int32_t> Lengths() const;
 
-  // Hill climbing on the exact recurrence: each end in turn is moved, by ever smaller steps. A move is tried in
-  // O(stages): what comes before it and what comes after it are kept as longest paths.
+  // Hill climbing on the exact recurrence: each end in turn is moved, by ever smaller steps. A move is tried
+  // in O(stages): what comes before it and what comes after it are kept as longest paths.
   void Improve();
 
  private:
@@ -37,7 +38,8 @@ class ChunkBoundaries {
   const PlanLimits limits_;
   std::vector<int64_t> ends_;  // absolute, [num_chunks + 1]: entry 0 is where the first chunk begins
   double makespan_us_ = 0;
-  std::vector<double> after_us_;  // [num_chunks + 1][num_stages]: longest path from a chunk's begin on a stage to the end
+  std::vector<double>
+      after_us_;  // [num_chunks + 1][num_stages]: longest path from a chunk's begin on a stage to the end
 };
 
 }  // namespace penstock

@@ -1,8 +1,9 @@
 // ChunkPlanner: how many tokens of which prompts go into the step that is being made.
 //
-// For each step, the scheduler calls BeginStep() with everything that waits, then NextChunk() once for each prompt, in
-// the order in which it serves them; steps that have come back are reported by OnStep(), and SetCost() publishes what is
-// known of the pipeline's speed. The policies (make_chunk_planner.h) are objects behind this interface.
+// For each step, the scheduler calls BeginStep() with everything that waits, then NextChunk() once for each
+// prompt, in the order in which it serves them; steps that have come back are reported by OnStep(), and
+// SetCost() publishes what is known of the pipeline's speed. The policies (make_chunk_planner.h) are objects
+// behind this interface.
 //
 // Pure: an answer depends on the calls so far and nothing else; no clock, no I/O. Single-threaded.
 //
@@ -22,13 +23,14 @@ namespace penstock {
 // A prompt, or what is left of one, that has not been scheduled yet.
 struct PrefillDemand {
   SeqId seq = 0;
-  int32_t pos = 0;        // tokens before: computed, in steps in flight, or (of one that waits) probably cached
+  int32_t pos = 0;  // tokens before: computed, in steps in flight, or (of one that waits) probably cached
   int32_t remaining = 0;  // >= 1
   bool is_running = false;
 };
 
 struct StepQuery {
-  std::span<const PrefillDemand> prefills;  // in the order of service, running and waiting; the first 256 at most
+  std::span<const PrefillDemand>
+      prefills;  // in the order of service, running and waiting; the first 256 at most
   std::span<const ChunkShape> step_chunks;  // decode tokens that are in the step already
   int32_t steps_in_flight = 0;              // without this one
   int32_t max_tokens = 0;                   // what the step may still take
@@ -56,8 +58,8 @@ class ChunkPlanner {
 
   virtual void BeginStep(const StepQuery& /*query*/) {}
 
-  // 0 … max_len. 0 leaves the sequence out of this step; the scheduler takes it as max_len where nothing else is in
-  // the step nor in flight, so that a planner cannot stop the engine.
+  // 0 … max_len. 0 leaves the sequence out of this step; the scheduler takes it as max_len where nothing else
+  // is in the step nor in flight, so that a planner cannot stop the engine.
   virtual int32_t NextChunk(const ChunkQuery& query) = 0;
 
   virtual void OnStep(const StepTiming& /*timing*/) {}

@@ -1,11 +1,12 @@
 // Fitting a StageCost to measured steps.
 //
-// Weighted least squares in relative error, ||(predicted - measured) / measured||², with coefficients >= 0 (Lawson and
-// Hanson's active sets on the normal equations) and Huber's weights against outliers. The floor is not linear: it is
-// searched over as a length at which tokens begin to cost (floor / token), the rest being solved for each.
+// Weighted least squares in relative error, ||(predicted - measured) / measured||², with coefficients >= 0
+// (Lawson and Hanson's active sets on the normal equations) and Huber's weights against outliers. The floor
+// is not linear: it is searched over as a length at which tokens begin to cost (floor / token), the rest
+// being solved for each.
 //
-// Never fails: where the samples do not determine the coefficients, what they leave open stays near the prior; where they
-// are worthless (none, or all unusable), the prior itself comes back and `ok` is false.
+// Never fails: where the samples do not determine the coefficients, what they leave open stays near the
+// prior; where they are worthless (none, or all unusable), the prior itself comes back and `ok` is false.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -21,15 +21,19 @@ double SoftMax(double a, double b) {
 }  // namespace
 
 double StageCost::Predict(const StepWork& work) const {
-  return step_us + SoftMax(token_us * work.tokens, floor_us) + pair_us * work.pairs + history_us * work.history +
-         seq_us * work.seqs + decode_token_us * work.decode_tokens + decode_context_us * work.decode_context;
+  return step_us + SoftMax(token_us * work.tokens, floor_us) + pair_us * work.pairs +
+         history_us * work.history + seq_us * work.seqs + decode_token_us * work.decode_tokens +
+         decode_context_us * work.decode_context;
 }
 
 double StageCost::PredictChunk(double pos, double len) const {
-  return step_us + seq_us + SoftMax(token_us * len, floor_us) + pair_us * len * (pos + len / 2) + history_us * pos;
+  return step_us + seq_us + SoftMax(token_us * len, floor_us) + pair_us * len * (pos + len / 2) +
+         history_us * pos;
 }
 
-double StageCost::PureWork(double pos, double len) const { return token_us * len + pair_us * len * (pos + len / 2); }
+double StageCost::PureWork(double pos, double len) const {
+  return token_us * len + pair_us * len * (pos + len / 2);
+}
 
 bool StageCost::IsSound() const {
   const double all[] = {step_us,    token_us, floor_us,        pair_us,

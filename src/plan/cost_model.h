@@ -1,13 +1,13 @@
-// CostModel: how long each stage of the pipeline works on a step. Plain numbers, predicted from what is in the step;
-// cost_fit.h finds them from measurements.
+// CostModel: how long each stage of the pipeline works on a step. Plain numbers, predicted from what is in
+// the step; cost_fit.h finds them from measurements.
 //
 // Stage s on a step with the sums of StepWork (tokens, pairs, …):
 //
 //   t_s = step + soft_max(token * tokens, floor) + pair * pairs + history * history
 //              + seq * seqs + decode_token * decode_tokens + decode_context * decode_context
 //
-// soft_max(a, b) = (a³ + b³)^(1/3): small steps stream the weights once whatever their size (the floor), large ones
-// cost by the token. All coefficients are >= 0, so time never falls when work is added.
+// soft_max(a, b) = (a³ + b³)^(1/3): small steps stream the weights once whatever their size (the floor),
+// large ones cost by the token. All coefficients are >= 0, so time never falls when work is added.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -33,8 +33,9 @@ struct StageCost {
   double Predict(const StepWork& work) const;
   // One chunk of a prompt: the same as Predict(WorkOf({pos, len})), without the sums.
   double PredictChunk(double pos, double len) const;
-  // A prompt's span [pos, pos + len) cut into ever larger chunks: what is left is the work itself, without anything that
-  // is paid per step. The denominator of pipeline efficiency. (history is paid per step, so it is left out.)
+  // A prompt's span [pos, pos + len) cut into ever larger chunks: what is left is the work itself, without
+  // anything that is paid per step. The denominator of pipeline efficiency. (history is paid per step, so it
+  // is left out.)
   double PureWork(double pos, double len) const;
 
   // All coefficients finite and >= 0, and not all of them 0.

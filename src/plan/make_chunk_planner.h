@@ -1,9 +1,10 @@
 // The policies by which prompts are cut into chunks, by name.
 //
 //   static          as many tokens as the step's budget takes                             (vLLM)
-//   equal-latency   chunks that take as long as the first one of max_tokens                 (vLLM-Ascend, equal_latency.h)
-//   sglang          the same by SGLang's fit, smoothing and rounding                         (sglang_planner.h)
-//   optimal         the makespan's optimum, by the measured model and by what waits; no knob (optimal_planner.h)
+//   equal-latency   chunks that take as long as the first one of max_tokens                 (vLLM-Ascend,
+//   equal_latency.h) sglang          the same by SGLang's fit, smoothing and rounding (sglang_planner.h)
+//   optimal         the makespan's optimum, by the measured model and by what waits; no knob
+//   (optimal_planner.h)
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -33,18 +34,19 @@ Result<std::vector<ChunkPolicy>> ParseChunkPolicies(std::string_view names);
 
 struct PlannerOptions {
   ChunkPolicy policy = ChunkPolicy::kOptimal;
-  int32_t max_tokens = 2048;  // --max-num-batched-tokens: the cap of a step, and the first chunk of the heuristics
+  int32_t max_tokens =
+      2048;  // --max-num-batched-tokens: the cap of a step, and the first chunk of the heuristics
   int32_t block_size = 64;
-  int32_t tile = 1;           // chunks are multiples of this where it matters to kernels; optimal only
+  int32_t tile = 1;  // chunks are multiples of this where it matters to kernels; optimal only
   int32_t max_model_len = 0;
-  double max_step_us = 0;     // most time for a step on any stage; 0: no limit
+  double max_step_us = 0;  // most time for a step on any stage; 0: no limit
 
   // profiling_chunk_config's, where the operator gave them: they hold in every policy but static.
   std::optional<double> smooth_factor;  // (0, 1]
   std::optional<int32_t> min_chunk;     // 1 … max_tokens
   bool need_timing = true;              // equal-latency only: calibrate online
   int32_t max_fit_chunk = 30;           // equal-latency only
-  bool release_behaviour = false;       // equal-latency only: v0.20.2rc1's, where it differs from its main branch
+  bool release_behaviour = false;  // equal-latency only: v0.20.2rc1's, where it differs from its main branch
 };
 
 // REQUIRES: options within the ranges above. SetCost() must be called before it does more than static does.

@@ -1,9 +1,12 @@
 // EqualFit, in three steps:
 //
-//   1. over a grid of target times T: cut greedily into the longest chunks that take T, and take the makespan;
-//   2. for the numbers of chunks near the best one: the least T with which that number suffices. All chunks, the last
+//   1. over a grid of target times T: cut greedily into the longest chunks that take T, and take the
+//   makespan;
+//   2. for the numbers of chunks near the best one: the least T with which that number suffices. All chunks,
+//   the last
 //      one too, then take T: there is no tail;
-//   3. round the ends of chunks to where kernels and blocks want them, and, where stages differ, move them one by one
+//   3. round the ends of chunks to where kernels and blocks want them, and, where stages differ, move them
+//   one by one
 //      as long as the makespan falls.
 //
 // Lengths are real numbers until the third step.
@@ -22,9 +25,9 @@
 namespace penstock {
 namespace {
 
-constexpr int kNumTargets = 24;      // of the grid
-constexpr int kNearbyCounts = 2;     // numbers of chunks tried on either side of the grid's best
-constexpr int kBisections = 26;      // leave T known to 1e-7
+constexpr int kNumTargets = 24;   // of the grid
+constexpr int kNearbyCounts = 2;  // numbers of chunks tried on either side of the grid's best
+constexpr int kBisections = 26;   // leave T known to 1e-7
 constexpr int64_t kMostChunks = 4096;
 
 // Cuts [pos, pos + len) into chunks of `target_us`.
@@ -44,7 +47,8 @@ class Cutter {
     double hint = limits_.max_chunk;
     while (done < len_ - 1e-6) {
       if (++count > give_up) return count;
-      double chunk = slowest_.LongestChunk(pos_ + done, target_us, std::min<double>(limits_.max_chunk, 2 * hint + least_));
+      double chunk = slowest_.LongestChunk(pos_ + done, target_us,
+                                           std::min<double>(limits_.max_chunk, 2 * hint + least_));
       hint = chunk;
       chunk = std::min(std::max(chunk, least_), len_ - done);
       if (chunks != nullptr) chunks->push_back(chunk);
@@ -53,7 +57,8 @@ class Cutter {
     return count;
   }
 
-  // The least target with which `count` chunks suffice, not above `enough_us`, which must be one that suffices.
+  // The least target with which `count` chunks suffice, not above `enough_us`, which must be one that
+  // suffices.
   double LeastTarget(int64_t count, double enough_us) const {
     double low = 0, high = enough_us;
     for (int i = 0; i < kBisections && high - low > 1e-7 * high; ++i) {
@@ -71,7 +76,8 @@ class Cutter {
   double least_;
 };
 
-double MakespanOf(const CostModel& cost, const SlowestStage& slowest, double pos, const std::vector<double>& chunks) {
+double MakespanOf(const CostModel& cost, const SlowestStage& slowest, double pos,
+                  const std::vector<double>& chunks) {
   if (slowest.all_equal()) {
     double sum = 0, most = 0;
     for (double chunk : chunks) {
@@ -113,7 +119,8 @@ void Offer(PromptPlan plan, PromptPlan* best) {
 
 double Makespan(const CostModel& cost, int64_t pos, std::span<const int32_t> chunks) {
   const SlowestStage slowest(cost);
-  return MakespanOf(cost, slowest, static_cast<double>(pos), std::vector<double>(chunks.begin(), chunks.end()));
+  return MakespanOf(cost, slowest, static_cast<double>(pos),
+                    std::vector<double>(chunks.begin(), chunks.end()));
 }
 
 double IdealUs(const CostModel& cost, int64_t pos, int64_t len) {
@@ -170,12 +177,14 @@ PromptPlan PlanPrompt(const CostModel& cost, int64_t pos, int64_t len, const Pla
     cutter.Cut(equal_us, kMostChunks + 1, &lengths);
     ChunkBoundaries boundaries(cost, pos, len, limits, lengths);
     if (!slowest.all_equal()) boundaries.Improve();
-    Offer({.chunks = boundaries.Lengths(), .makespan_us = boundaries.makespan_us(), .target_us = equal_us}, &best);
+    Offer({.chunks = boundaries.Lengths(), .makespan_us = boundaries.makespan_us(), .target_us = equal_us},
+          &best);
   }
   return best;
 }
 
-int32_t NextEqualChunk(const CostModel& cost, int64_t pos, int64_t len, double target_us, const PlanLimits& raw_limits) {
+int32_t NextEqualChunk(const CostModel& cost, int64_t pos, int64_t len, double target_us,
+                       const PlanLimits& raw_limits) {
   CHECK(cost.known() && len > 0 && pos >= 0 && target_us > 0);
   const PlanLimits limits = Checked(raw_limits, len);
   const SlowestStage slowest(cost);
@@ -185,7 +194,8 @@ int32_t NextEqualChunk(const CostModel& cost, int64_t pos, int64_t len, double t
   target_us = std::min(target_us, most_us);
   const int64_t count = cutter.Cut(target_us, kMostChunks + 1, nullptr);
 
-  // One chunk fewer may be better although it takes longer than the target: then the whole pipeline drains longer.
+  // One chunk fewer may be better although it takes longer than the target: then the whole pipeline drains
+  // longer.
   std::vector<double> lengths;
   double best_us = std::numeric_limits<double>::infinity();
   double best_first = 0;

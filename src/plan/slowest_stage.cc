@@ -9,12 +9,12 @@ namespace {
 
 // As far as chunks of prompts are concerned.
 bool CostsAtLeast(const StageCost& a, const StageCost& b) {
-  return a.step_us + a.seq_us >= b.step_us + b.seq_us && a.token_us >= b.token_us && a.floor_us >= b.floor_us &&
-         a.pair_us >= b.pair_us && a.history_us >= b.history_us;
+  return a.step_us + a.seq_us >= b.step_us + b.seq_us && a.token_us >= b.token_us &&
+         a.floor_us >= b.floor_us && a.pair_us >= b.pair_us && a.history_us >= b.history_us;
 }
 
-// The root of PredictChunk(pos, len) = target_us. The function is convex and rises, so Newton's method comes down to the
-// root from any point above it; the root without the floor is one.
+// The root of PredictChunk(pos, len) = target_us. The function is convex and rises, so Newton's method comes
+// down to the root from any point above it; the root without the floor is one.
 double LongestOnStage(const StageCost& cost, double pos, double target_us, double max_len) {
   const double fixed = cost.step_us + cost.seq_us + cost.history_us * pos;
   const double room = target_us - fixed;

@@ -1,4 +1,5 @@
-// SlowestStage: the envelope of several stages' costs: what a chunk takes on whichever stage it takes longest.
+// SlowestStage: the envelope of several stages' costs: what a chunk takes on whichever stage it takes
+// longest.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

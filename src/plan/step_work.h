@@ -1,5 +1,6 @@
-// StepWork: all that the time of a step depends on, as sums over what is in it. Costs are additive in these sums, so one
-// model serves a single chunk, a step packed from many requests, and decode tokens that ride along.
+// StepWork: all that the time of a step depends on, as sums over what is in it. Costs are additive in these
+// sums, so one model serves a single chunk, a step packed from many requests, and decode tokens that ride
+// along.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

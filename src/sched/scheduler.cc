@@ -147,7 +147,8 @@ void Scheduler::PlanDecodes(StepPlan& plan) {
   for (Sequence* seq : ready) {
     if (static_cast<int32_t>(plan.picks().size()) == num_tokens) return;
     // Growing may preempt: always a later one in this order, so never one that is in the plan.
-    if (seq->state == SequenceState::kRunning && Grow(*seq)) plan.Add(*seq, seq->num_scheduled, 1, /*is_decode=*/true);
+    if (seq->state == SequenceState::kRunning && Grow(*seq))
+      plan.Add(*seq, seq->num_scheduled, 1, /*is_decode=*/true);
   }
 }
 
@@ -176,7 +177,8 @@ void Scheduler::AnnounceStep(const StepPlan& plan) {
   demands_.clear();
   auto add = [&](const Sequence& seq, int32_t pos, bool is_running) {
     if (demands_.size() < kMostDemands) {
-      demands_.push_back({.seq = seq.id, .pos = pos, .remaining = seq.num_tokens() - pos, .is_running = is_running});
+      demands_.push_back(
+          {.seq = seq.id, .pos = pos, .remaining = seq.num_tokens() - pos, .is_running = is_running});
     }
   };
   for (const Sequence* seq : running_) {

@@ -81,6 +81,8 @@ class Scheduler {
   SchedulerStats stats() const;
   const SchedulerConfig& config() const { return config_; }
   void ResetPrefixCache() { pool_.DropCached(); }
+  // For the predicted work of prompts.
+  void SetCost(const CostModel& cost) { cost_ = cost; }
 
  private:
   struct ByOrderOfService {
@@ -133,6 +135,7 @@ class Scheduler {
 
   const SchedulerConfig config_;
   ChunkPlanner& planner_;
+  CostModel cost_;
   BlockPool pool_;
   PrefixCache cache_;
 
@@ -145,7 +148,7 @@ class Scheduler {
   uint64_t next_step_id_ = 1;
   uint64_t next_arrival_ = 1;
   std::vector<PrefillDemand> demands_;  // AnnounceStep()'s own
-  SchedulerStats counters_;  // only its counters are kept up
+  SchedulerStats counters_;             // only its counters are kept up
 };
 
 }  // namespace penstock
