@@ -34,13 +34,14 @@ Result<std::vector<ChunkPolicy>> ParseChunkPolicies(std::string_view names);
 
 struct PlannerOptions {
   ChunkPolicy policy = ChunkPolicy::kOptimal;
-  int32_t max_tokens = 2048;  // --max-num-batched-tokens: a step's cap, and the heuristics' first chunk
+  int32_t max_tokens =
+      2048;  // --max-num-batched-tokens: the cap of a step, and the first chunk of the heuristics
   int32_t block_size = 64;
   int32_t tile = 1;  // chunks are multiples of this where it matters to kernels; optimal only
   int32_t max_model_len = 0;
   double max_step_us = 0;  // most time for a step on any stage; 0: no limit
 
-  double fixed_target_us = 0;  // optimal only, for measurements: this target whatever waits; 0: its own
+  double fixed_target_us = 0;  // optimal only, > 0: every chunk aims at this time; for comparisons
 
   // profiling_chunk_config's, where the operator gave them: they hold in every policy but static.
   std::optional<double> smooth_factor = {};  // (0, 1]
