@@ -14,6 +14,9 @@ void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock,
       event->happen(core, clock.now_us());
     core.Tick(clock.now_us());
     std::optional<int64_t> next_us = executor.NextEventUs();
+    if (core.NextWakeUs() != SubmitPacer::kNever) {
+      next_us = std::min(next_us.value_or(core.NextWakeUs()), core.NextWakeUs());
+    }
     if (event != events.end()) next_us = std::min(next_us.value_or(event->time_us), event->time_us);
     if (!next_us) return;
     clock.AdvanceTo(std::max(*next_us, clock.now_us()));
