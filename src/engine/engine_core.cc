@@ -40,7 +40,7 @@ EngineCore::EngineCore(const EngineConfig& config, Executor& executor, TokenText
       texts_(texts),
       planner_(OrStatic(std::move(planner))),
       scheduler_(config_.scheduler, *planner_),
-      stats_(config_.scheduler.max_model_len, config_.scheduler.num_stages),
+      stats_(config_.scheduler, config_.scheduler.num_stages),
       stall_(config_.health),
       seeds_(config_.seed) {
   CHECK_GT(config_.vocab_size, 0);
@@ -143,7 +143,12 @@ bool EngineCore::Tick(int64_t now_us) {
     TakeResult(std::move(*result), now_us);
     any = true;
   }
-  return SubmitSteps(now_us) || any;
+  any |= SubmitSteps(now_us);
+  if (in_busy_period_ && idle() && in_flight_.empty()) {
+    in_busy_period_ = false;
+    stats_.OnIdle();
+  }
+  return any;
 }
 
 bool EngineCore::SubmitSteps(int64_t now_us) {
@@ -153,22 +158,32 @@ bool EngineCore::SubmitSteps(int64_t now_us) {
     if (next_wake_us_ > now_us) return any;
     std::unique_ptr<Step> step = scheduler_.Next();
     if (!step) break;
-    StepInFlight& in_flight = in_flight_.emplace_back();
-    for (const Chunk& chunk : step->chunks) {
-      in_flight.num_tokens += chunk.len;
-      in_flight.num_prompt_tokens += chunk.is_decode ? 0 : chunk.len;
-      in_flight.chunks.push_back({.pos = chunk.pos, .len = chunk.len, .is_decode = chunk.is_decode});
-      LiveRequest& request = requests_.at(chunk.seq);
-      if (request.times.first_scheduled_us == 0) request.times.first_scheduled_us = now_us;
-    }
-    pacer_.OnSubmit(cost_.known() ? cost_.stages[0].Predict(WorkOf(in_flight.chunks)) : 0);
+    const StepInFlight& in_flight = Describe(*step, now_us);
+    pacer_.OnSubmit(in_flight.predicted_us.empty() ? 0 : in_flight.predicted_us[0]);
     stall_.OnSubmit(in_flight.num_tokens, now_us);
-    if (trace_) trace_->OnSubmit(*step, now_us);
+    if (trace_) trace_->OnSubmit(*step, now_us, !in_busy_period_);
+    in_busy_period_ = true;
     executor_.Submit(std::move(step));
     any = true;
   }
   next_wake_us_ = SubmitPacer::kNever;
   return any;
+}
+
+EngineCore::StepInFlight& EngineCore::Describe(const Step& step, int64_t now_us) {
+  StepInFlight& in_flight = in_flight_.emplace_back();
+  in_flight.submit_us = now_us;
+  for (const Chunk& chunk : step.chunks) {
+    in_flight.num_tokens += chunk.len;
+    in_flight.num_prompt_tokens += chunk.is_decode ? 0 : chunk.len;
+    in_flight.chunks.push_back({.pos = chunk.pos, .len = chunk.len, .is_decode = chunk.is_decode});
+    in_flight.seqs.push_back(chunk.seq);
+    LiveRequest& request = requests_.at(chunk.seq);
+    if (request.times.first_scheduled_us == 0) request.times.first_scheduled_us = now_us;
+  }
+  const StepWork work = WorkOf(in_flight.chunks);
+  for (const StageCost& stage : cost_.stages) in_flight.predicted_us.push_back(stage.Predict(work));
+  return in_flight;
 }
 
 void EngineCore::TakeResult(StepResult result, int64_t now_us) {
@@ -181,7 +196,7 @@ void EngineCore::TakeResult(StepResult result, int64_t now_us) {
   }
   pacer_.OnResult();
   stall_.OnResult(now_us);
-  stats_.OnStep(result, step.num_tokens, step.num_prompt_tokens);
+  stats_.OnStep(result, step);
   // Of a step with chunks left out nobody knows what was timed.
   if (result.status.ok() && result.skipped.empty())
     planner_->OnStep({.chunks = step.chunks, .stamps = result.stamps});
@@ -304,7 +319,11 @@ void EngineCore::Emit(LiveRequest& request, RequestOutput output, int64_t now_us
 }
 
 EngineStats EngineCore::Stats() const {
-  EngineStats stats = stats_.Snapshot(scheduler_.stats(), config_.scheduler);
+  const SchedulerStats scheduler = scheduler_.stats();
+  EngineStats stats = stats_.Snapshot(scheduler, config_.scheduler);
+  stats.cost = cost_;
+  if (cost_.known()) stats.prefill_backlog_seconds = scheduler.waiting_prompt_us * 1e-6;
+  stats.chunk_policy = planner_->name();
   stats.last_progress_us = stall_.last_progress_us();
   if (prefill_tokens_ > 0) stats.prefill_us_per_token = prefill_us_ / prefill_tokens_;
   return stats;

@@ -87,14 +87,13 @@ class EngineCore {
     RequestTimes times;
     std::vector<PositionLogprobs> prompt_logprobs;  // until the first token
   };
-  struct StepInFlight {
-    int32_t num_tokens = 0;
-    int32_t num_prompt_tokens = 0;
-    std::vector<ChunkShape> chunks;
+  struct StepInFlight : StepFacts {
+    std::vector<SeqId> seqs;  // of the chunks
   };
 
   void TakeResult(StepResult result, int64_t now_us);
   bool SubmitSteps(int64_t now_us);
+  StepInFlight& Describe(const Step& step, int64_t now_us);
   void OnUpdate(SequenceUpdate update, int64_t now_us);
   void OnPromptLogprobs(LiveRequest& request, PromptLogprobs part);
   void OnToken(LiveRequest& request, SampledToken token, int64_t now_us);
@@ -124,6 +123,7 @@ class EngineCore {
   CostModel cost_;
   SubmitPacer pacer_;
   int64_t next_wake_us_ = SubmitPacer::kNever;
+  bool in_busy_period_ = false;  // from a first step until nothing is live nor in flight
   SeqId next_seq_ = 1;
   Status failure_;
   int32_t consecutive_failures_ = 0;

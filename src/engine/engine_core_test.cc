@@ -120,6 +120,55 @@ TEST(EngineCore, TimesAndStatistics) {
   EXPECT_LT(stats.prefill_us_per_token, 3000);
 }
 
+TEST(EngineCore, BusyAndBubbleSecondsAreAllOfTheTime) {
+  EngineConfig config = SmallConfig();
+  SimConfig sim{.num_stages = 2,
+                .cost = [](const Step& step, int stage) { return 1000 * step.num_tokens() * (stage + 1); }};
+  Rig rig(config, std::move(sim));
+  rig.clock.AdvanceTo(7'000'000);
+  rig.Admit(MakeRequest("a", CountingPrompt(200), 5));
+  rig.Run();
+  const int64_t first_us = rig.clock.now_us() - 7'000'000;
+  rig.clock.AdvanceTo(60'000'000);
+  rig.Admit(MakeRequest("b", CountingPrompt(100, 500), 1));
+  rig.Run();
+  const double total_s = static_cast<double>(first_us + rig.clock.now_us() - 60'000'000) * 1e-6;
+
+  const EngineStats stats = rig.core.Stats();
+  for (int stage = 0; stage < 2; ++stage) {
+    double sum_s = stats.stage_busy_seconds[stage];
+    for (const auto& [cause, seconds] : stats.stage_bubble_seconds[stage]) sum_s += seconds;
+    EXPECT_NEAR(sum_s, total_s, 1e-9) << "stage " << stage;
+    EXPECT_EQ(stats.stage_bubble_seconds[stage].size(), 5u);
+  }
+  EXPECT_GT(stats.stage_bubble_seconds[0].at("drain"), 0);
+  EXPECT_GT(stats.stage_bubble_seconds[0].at("starved"), 0);  // decode: there is nothing to submit
+  EXPECT_GT(stats.stage_bubble_seconds[1].at("fill"), 0);
+}
+
+TEST(EngineCore, ReportsHowGoodPredictionsAreAndWhatWaits) {
+  EngineConfig config = SmallConfig();
+  Rig rig(config, {.num_stages = 2, .cost = SimpleStepCost{.per_token_us = 1000}});
+  EXPECT_FALSE(rig.core.Stats().prefill_backlog_seconds.has_value());
+  EXPECT_EQ(rig.core.Stats().scheduling_policy, "srpt");
+  EXPECT_EQ(rig.core.Stats().chunk_policy, "static");
+  const CostModel cost{std::vector<StageCost>(2, {.token_us = 1200})};
+  rig.core.SetCost(cost);
+  rig.Admit(MakeRequest("a", CountingPrompt(150), 1));
+  rig.core.Tick(0);
+  EXPECT_NEAR(*rig.core.Stats().prefill_backlog_seconds, 150 * 1200e-6, 1e-9);  // none has come back
+  rig.Run();
+  const EngineStats stats = rig.core.Stats();
+  EXPECT_EQ(*stats.prefill_backlog_seconds, 0);
+  EXPECT_EQ(stats.cost, cost);
+  const Histogram& chunks = stats.own_histograms.at("prefill_chunk_tokens");
+  EXPECT_EQ(chunks.count, 3u);  // 64, 64, 22
+  EXPECT_EQ(chunks.sum, 150);
+  const Histogram& ratio = stats.own_histograms.at("step_time_predicted_to_actual_ratio");
+  EXPECT_EQ(ratio.count, 3u);
+  EXPECT_NEAR(ratio.sum, 3 * 1.2, 1e-9);
+}
+
 TEST(EngineCore, HistogramsHaveVllmsNames) {
   Rig rig;
   const EngineStats stats = rig.core.Stats();
