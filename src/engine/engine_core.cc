@@ -85,6 +85,7 @@ void EngineCore::Admit(Request request, OutputSink sink, int64_t arrival_us) {
   live.sampling = request.sampling;
   live.sink = std::move(sink);
   live.detokenize = request.detokenize;
+  live.report_progress = request.report_progress;
   live.num_prompt_tokens = static_cast<int32_t>(request.prompt_ids.size());
   live.times.arrival_us = arrival_us;
   if (!failure_.ok()) return EndRequest(seq, FinishReason::kError, failure_, arrival_us);
@@ -179,11 +180,36 @@ EngineCore::StepInFlight& EngineCore::Describe(const Step& step, int64_t now_us)
     in_flight.chunks.push_back({.pos = chunk.pos, .len = chunk.len, .is_decode = chunk.is_decode});
     in_flight.seqs.push_back(chunk.seq);
     LiveRequest& request = requests_.at(chunk.seq);
-    if (request.times.first_scheduled_us == 0) request.times.first_scheduled_us = now_us;
+    if (!chunk.is_decode) request.chunk_lens.push_back(chunk.len);
+    if (request.times.first_scheduled_us != 0) continue;
+    request.times.first_scheduled_us = now_us;
+    ReportProgress(request, chunk.pos, now_us);
   }
   const StepWork work = WorkOf(in_flight.chunks);
   for (const StageCost& stage : cost_.stages) in_flight.predicted_us.push_back(stage.Predict(work));
   return in_flight;
+}
+
+// All that a step computed of prompts.
+void EngineCore::ReportProgress(const StepInFlight& step, int64_t now_us) {
+  for (size_t i = 0; i < step.chunks.size(); ++i) {
+    const auto it = requests_.find(step.seqs[i]);
+    if (it == requests_.end() || step.chunks[i].is_decode) continue;
+    ReportProgress(it->second, step.chunks[i].pos + step.chunks[i].len, now_us);
+  }
+}
+
+// After a preemption some of it is computed again, of which nothing is said.
+void EngineCore::ReportProgress(LiveRequest& request, int32_t num_done, int64_t now_us) {
+  if (!request.report_progress || num_done <= request.num_reported) return;
+  request.num_reported = num_done;
+  AskScheduler(request);
+  RequestOutput output;
+  output.progress = {{.num_tokens = request.num_prompt_tokens,
+                      .num_cached = request.num_cached_tokens,
+                      .num_done = num_done,
+                      .elapsed_us = now_us - request.times.first_scheduled_us}};
+  Emit(request, std::move(output), now_us);
 }
 
 void EngineCore::TakeResult(StepResult result, int64_t now_us) {
@@ -201,6 +227,7 @@ void EngineCore::TakeResult(StepResult result, int64_t now_us) {
   if (result.status.ok() && result.skipped.empty())
     planner_->OnStep({.chunks = step.chunks, .stamps = result.stamps});
   if (trace_) trace_->OnResult(result, now_us);
+  if (result.status.ok()) ReportProgress(step, now_us);
   consecutive_failures_ = result.status.ok() ? 0 : consecutive_failures_ + 1;
   if (result.status.code() == StatusCode::kUnavailable) failure_ = result.status;
 
@@ -232,6 +259,7 @@ void EngineCore::OnPromptLogprobs(LiveRequest& request, PromptLogprobs part) {
 
 void EngineCore::OnToken(LiveRequest& request, SampledToken token, int64_t now_us) {
   ++request.num_output_tokens;
+  request.report_progress = false;
   RecordToken(request, now_us);
   RequestOutput output;
   output.token_ids = {token.id};
@@ -303,6 +331,7 @@ void EngineCore::Emit(LiveRequest& request, RequestOutput output, int64_t now_us
   output.times = request.times;
   if (!last) return request.sink(std::move(output));
 
+  output.chunk_lens = std::move(request.chunk_lens);
   stats_.OnFinish({.reason = output.finish_reason,
                    .times = request.times,
                    .num_prompt_tokens = request.num_prompt_tokens,

@@ -86,6 +86,9 @@ class EngineCore {
     int32_t num_preemptions = 0;
     RequestTimes times;
     std::vector<PositionLogprobs> prompt_logprobs;  // until the first token
+    std::vector<int32_t> chunk_lens;                // of the prompt, as submitted
+    bool report_progress = false;                   // until the first token
+    int32_t num_reported = -1;                      // the latest PromptProgress::num_done; -1: none yet
   };
   struct StepInFlight : StepFacts {
     std::vector<SeqId> seqs;  // of the chunks
@@ -93,6 +96,8 @@ class EngineCore {
 
   void TakeResult(StepResult result, int64_t now_us);
   bool SubmitSteps(int64_t now_us);
+  void ReportProgress(const StepInFlight& step, int64_t now_us);
+  void ReportProgress(LiveRequest& request, int32_t num_done, int64_t now_us);
   StepInFlight& Describe(const Step& step, int64_t now_us);
   void OnUpdate(SequenceUpdate update, int64_t now_us);
   void OnPromptLogprobs(LiveRequest& request, PromptLogprobs part);
