@@ -55,7 +55,7 @@ def stages(checks):
     """What optimal gains over equal-latency with more stages; percent, rounded."""
     for num_stages, percent in ((4, 19), (8, 33), (16, 46)):
         reports = checks.simulate("deepseek-v3.1", num_stages, "--prompt-len", 131072, "--chunk-policy",
-                                  "equal-latency,optimal", "--block-size", 64)
+                                  "equal-latency,optimal")
         gain = 100 * (1 - reports["optimal"]["ttft_s"] / reports["equal-latency"]["ttft_s"])
         checks.add(f"deepseek-v3.1 128k, {num_stages} stages: optimal under equal-latency", gain, ">=", percent - 0.5, "%")
 
