@@ -81,19 +81,48 @@ bool ChunkBoundaries::Sweep(int64_t step) {
   return any;
 }
 
+// Gives one alignment's worth of tokens from one chunk to another, whatever is between them.
+bool ChunkBoundaries::Transfer() {
+  const size_t num_chunks = ends_.size() - 1;
+  bool any = false;
+  for (size_t from = 0; from < num_chunks; ++from) {
+    for (size_t to = 0; to < num_chunks; ++to) {
+      if (from == to) continue;
+      const int64_t move = from < to ? -limits_.align : limits_.align;
+      const size_t first = std::min(from, to) + 1, last = std::max(from, to);
+      const std::vector<int64_t> old_ends = ends_;
+      for (size_t idx = first; idx <= last; ++idx) ends_[idx] += move;
+      const bool allowed =
+          ends_[from + 1] > ends_[from] && MayEnd(first, ends_[first]) && MayEnd(last, ends_[last]);
+      const double makespan = allowed ? Makespan(cost_, ends_.front(), Lengths()) : makespan_us_;
+      if (makespan < makespan_us_ * (1 - 1e-9)) {
+        makespan_us_ = makespan;
+        any = true;
+      } else {
+        ends_ = old_ends;
+      }
+    }
+  }
+  return any;
+}
+
 void ChunkBoundaries::Improve() {
   const auto num_chunks = static_cast<int64_t>(ends_.size()) - 1;
   if (num_chunks < 2) return;
   // Each sweep costs about num_chunks * num_stages * 6 predictions of some 20 ns.
-  const int64_t per_sweep = num_chunks * static_cast<int64_t>(cost_.stages.size()) * 6;
+  const int64_t per_round = num_chunks * static_cast<int64_t>(cost_.stages.size());
   int64_t budget = 40'000;
   const int64_t mean = (ends_.back() - ends_.front()) / num_chunks;
   int64_t step = std::max<int64_t>(mean / 4 - mean / 4 % limits_.align, limits_.align);
   while (budget > 0) {
-    budget -= per_sweep;
+    budget -= 6 * per_round;
     if (Sweep(step)) continue;
-    if (step == limits_.align) break;
-    step = std::max<int64_t>(step / 2 - step / 2 % limits_.align, limits_.align);
+    if (step > limits_.align) {
+      step = std::max<int64_t>(step / 2 - step / 2 % limits_.align, limits_.align);
+      continue;
+    }
+    budget -= num_chunks * num_chunks * per_round;
+    if (budget < 0 || !Transfer()) break;
   }
 }
 

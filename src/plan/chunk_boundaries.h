@@ -32,6 +32,7 @@ class ChunkBoundaries {
   void ComputeTimes(size_t chunk, std::vector<double>* times) const;
   void ComputeAfter();
   bool Sweep(int64_t step);
+  bool Transfer();
 
   const CostModel& cost_;
   const PlanLimits limits_;

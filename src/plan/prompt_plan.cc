@@ -26,7 +26,6 @@ namespace {
 
 constexpr double kTargetRatio = 1.6;  // between neighbours of the grid
 constexpr int kPatience = 2;          // numbers of chunks tried in either direction without success
-constexpr int64_t kFewPredictions = 200;
 constexpr int64_t kFine = 24;  // chunks this many times as long as their alignment are cut finely enough
 constexpr int64_t kManyChunks = 48;  // beyond this, what a tail costs is not worth balancing step by step
 
@@ -268,16 +267,8 @@ PromptPlan PlanPrompt(const CostModel& cost, int64_t pos, int64_t len, const Pla
   // Of equal stages, chunks of equal time are the optimum, but for what alignment spoils.
   if (!slowest.all_equal()) {
     PromptPlan blended = BestBlendedPlan(cost, slowest, cutter, pos, best);
-    const auto count = static_cast<int64_t>(best.chunks.size());
-    std::vector<PromptPlan> neighbours;  // of few chunks, the climb may end higher from another number
-    if (count * cost.num_stages() <= kFewPredictions) {
-      for (int64_t n = std::max(grid.counts.front(), count - 1); n <= count + 3; ++n) {
-        neighbours.push_back(PlanWithCount(cost, slowest, cutter, grid, pos, n));
-      }
-    }
     best = Improved(cost, cutter, pos, RampSearch(cost, slowest, cutter, pos, std::move(best)).Run());
     Offer(Improved(cost, cutter, pos, std::move(blended)), &best);
-    for (PromptPlan& plan : neighbours) Offer(Improved(cost, cutter, pos, std::move(plan)), &best);
     return best;
   }
   const int64_t mean_chunk = len / static_cast<int64_t>(best.chunks.size());
