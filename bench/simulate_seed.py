@@ -90,8 +90,8 @@ def loops(checks, num_requests):
             flags = [*MIXED, "--num-clients", clients, "--num-requests", num_requests]
             got = checks.simulate(cost, num_stages, *flags, "--chunk-policy", "optimal")["optimal"]["requests_per_s"]
             best, best_ms = 0.0, 0
-            for step in range(12):
-                target_ms = round(30 * 1.6**step)  # up to 5 s
+            for step in range(14):
+                target_ms = round(10 * 1.6**step, 1)  # up to 4.5 s
                 rate = checks.simulate(cost, num_stages, *flags, "--chunk-policy", "optimal", "--no-warm-up",
                                        "--fixed-target-ms", target_ms)["optimal"]["requests_per_s"]
                 if rate > best:

@@ -9,13 +9,13 @@
 namespace penstock {
 namespace {
 
-constexpr double kSmallOverhead = 0.02;   // of a chunk: no target is worth more latency than this buys
-constexpr double kHysteresis = 0.25;      // relative change of the queue's target that counts
-constexpr double kQueueShare = 0.45;      // of the work in the system, spread over the stages, in one chunk
-constexpr double kSpareSlots = 1.25;      // steps in flight for each stage: what is on its way counts too
-constexpr double kOverrun = 1.12;         // of the target, rather than to leave a tail
-constexpr double kSmallPrompt = 0.125;    // of the target: a prompt that gets a step of its own
-constexpr double kLeastRest = 0.125;      // of the target: less room in a step is left empty
+constexpr double kSmallOverhead = 0.02;  // of a chunk: no target is worth more latency than this buys
+constexpr double kHysteresis = 0.25;     // relative change of the queue's target that counts
+constexpr double kQueueShare = 0.45;     // of the work in the system, spread over the stages, in one chunk
+constexpr double kSpareSlots = 1.25;     // steps in flight for each stage: what is on its way counts too
+constexpr double kOverrun = 1.12;        // of the target, rather than to leave a tail
+constexpr double kSmallPrompt = 0.125;   // of the target: a prompt that gets a step of its own
+constexpr double kLeastRest = 0.125;     // of the target: less room in a step is left empty
 
 }  // namespace
 
@@ -54,8 +54,8 @@ double OptimalPlanner::TargetAlone(const PrefillDemand& prefill) {
 }
 
 double OptimalPlanner::OverheadTarget() const {
-  // The overhead of a chunk depends on its length (the floor) and on what precedes it (a latent cache's expansion), and
-  // its share falls with the length: the least length where it is small.
+  // The overhead of a chunk depends on its length (the floor) and on what precedes it (a latent cache's
+  // expansion), and its share falls with the length: the least length where it is small.
   const double pos = mean_len_ / 2;
   double low = 1, high = options_.max_tokens;
   const auto share = [&](double len) {
@@ -88,8 +88,8 @@ double OptimalPlanner::TargetForQueue(const std::vector<Demand>& demands) const 
   return std::min(kQueueShare * spread, OverheadTarget());
 }
 
-// How many steps the prompts in the system are best spread over: with m of them, each prompt is served once in the time
-// of max(m, 1.25 P) steps, and a step has its share of the work.
+// How many steps the prompts in the system are best spread over: with m of them, each prompt is served once
+// in the time of max(m, 1.25 P) steps, and a step has its share of the work.
 int32_t OptimalPlanner::StepsForWholePrompts(const std::vector<Demand>& demands) const {
   double alone_us = 0, work_us = 0;
   for (const Demand& demand : demands) {
@@ -97,7 +97,8 @@ int32_t OptimalPlanner::StepsForWholePrompts(const std::vector<Demand>& demands)
     work_us += demand.work_us;
   }
   const double count = static_cast<double>(demands.size());
-  const double mean_work_us = work_us / count, mean_overhead_us = std::max(0.0, alone_us / count - mean_work_us);
+  const double mean_work_us = work_us / count,
+               mean_overhead_us = std::max(0.0, alone_us / count - mean_work_us);
   double num_prompts = count;
   for (const StepInFlight& step : in_flight_) num_prompts += step.prompts;
 
@@ -152,8 +153,9 @@ void OptimalPlanner::BeginStep(const StepQuery& query) {
   if (options_.max_step_us > 0) target_us_ = std::min(target_us_, options_.max_step_us);
 
   mode_ = Mode::kChunks;
-  const bool several = demands.size() > 1 || std::any_of(in_flight_.begin(), in_flight_.end(),
-                                                         [](const StepInFlight& step) { return step.prompts > 0; });
+  const bool several =
+      demands.size() > 1 || std::any_of(in_flight_.begin(), in_flight_.end(),
+                                        [](const StepInFlight& step) { return step.prompts > 0; });
   if (all_whole && several && options_.fixed_target_us == 0) {
     const bool one_chunk_each = std::all_of(demands.begin(), demands.end(), [&](const Demand& demand) {
       return demand.alone_us <= kSpareSlots * std::max(alone_us, demand.alone_us);
@@ -169,7 +171,8 @@ void OptimalPlanner::BeginStep(const StepQuery& query) {
   }
   // Newcomers that are small against what else there is.
   small_us_ = kSmallPrompt * target_us_;
-  if (demands.size() > 1 && demands.front().whole && demands.front().alone_us <= small_us_) mode_ = Mode::kSmall;
+  if (demands.size() > 1 && demands.front().whole && demands.front().alone_us <= small_us_)
+    mode_ = Mode::kSmall;
 }
 
 int32_t OptimalPlanner::NextChunk(const ChunkQuery& query) {
@@ -178,8 +181,8 @@ int32_t OptimalPlanner::NextChunk(const ChunkQuery& query) {
   if (mode_ == Mode::kWhole) {
     len = WholeChunk(query, step_has_prompts_ ? in_flight_.back().work_us : 0);
   } else if (mode_ == Mode::kSmall) {
-    const bool small = query.remaining <= query.max_len &&
-                       cost_.BottleneckChunkUs(query.pos, query.remaining) <= small_us_;
+    const bool small =
+        query.remaining <= query.max_len && cost_.BottleneckChunkUs(query.pos, query.remaining) <= small_us_;
     len = small ? query.remaining : 0;
   } else {
     len = EqualChunk(query, !step_has_prompts_);
@@ -200,7 +203,8 @@ int32_t OptimalPlanner::NextChunk(const ChunkQuery& query) {
 int32_t OptimalPlanner::WholeChunk(const ChunkQuery& query, double used_us) const {
   if (query.remaining > query.max_len) return used_us == 0 ? query.max_len : 0;
   double work_us = 0;
-  for (const StageCost& stage : cost_.stages) work_us = std::max(work_us, stage.PureWork(query.pos, query.remaining));
+  for (const StageCost& stage : cost_.stages)
+    work_us = std::max(work_us, stage.PureWork(query.pos, query.remaining));
   // Where it is nearer to the quota with this one than without.
   return used_us == 0 || used_us + work_us / 2 <= quota_us_ ? query.remaining : 0;
 }
@@ -219,7 +223,8 @@ int32_t OptimalPlanner::EqualChunk(const ChunkQuery& query, bool first) const {
   }
   const double room_us = target_us - used_us;
   if (first) {
-    const PlanLimits limits = LimitsFor(options_.max_step_us > 0 ? std::max(1.0, options_.max_step_us - used_us) : 0);
+    const PlanLimits limits =
+        LimitsFor(options_.max_step_us > 0 ? std::max(1.0, options_.max_step_us - used_us) : 0);
     const int32_t len = NextEqualChunk(cost_, query.pos, query.remaining,
                                        options_.max_step_us > 0 ? std::max(1.0, room_us) : target_us, limits);
     return Smoothed(std::min(len, query.max_len), query);
