@@ -23,6 +23,7 @@
 #include "engine/request.h"
 #include "engine/stall_detector.h"
 #include "engine/step_trace.h"
+#include "engine/submit_pacer.h"
 #include "engine/token_text.h"
 #include "plan/chunk_planner.h"
 #include "plan/executor.h"
@@ -47,9 +48,11 @@ class EngineCore {
   void Abort(const std::string& request_id, int64_t now_us);
   void AbortAll(int64_t now_us);
 
-  // Takes all results that are there, then submits all steps that can be. Returns whether there were any of
-  // either.
+  // Takes all results that are there, then submits all steps that can be and are due. Returns whether there
+  // were any of either.
   bool Tick(int64_t now_us);
+  // When Tick() is to be called again even if nothing happens until then; SubmitPacer::kNever: need not be.
+  int64_t NextWakeUs() const { return next_wake_us_; }
 
   bool idle() const { return requests_.empty(); }  // no live request; steps may be in flight
   int32_t steps_in_flight() const { return scheduler_.steps_in_flight(); }
@@ -83,15 +86,19 @@ class EngineCore {
     int32_t num_preemptions = 0;
     RequestTimes times;
     std::vector<PositionLogprobs> prompt_logprobs;  // until the first token
+    std::vector<int32_t> chunk_lens;                // of the prompt, as submitted
+    bool report_progress = false;                   // until the first token
+    int32_t num_reported = -1;                      // the latest PromptProgress::num_done; -1: none yet
   };
-  struct StepInFlight {
-    int32_t num_tokens = 0;
-    int32_t num_prompt_tokens = 0;
-    std::vector<ChunkShape> chunks;
+  struct StepInFlight : StepFacts {
+    std::vector<SeqId> seqs;  // of the chunks
   };
 
   void TakeResult(StepResult result, int64_t now_us);
   bool SubmitSteps(int64_t now_us);
+  void ReportProgress(const StepInFlight& step, int64_t now_us);
+  void ReportProgress(LiveRequest& request, int32_t num_done, int64_t now_us);
+  StepInFlight& Describe(const Step& step, int64_t now_us);
   void OnUpdate(SequenceUpdate update, int64_t now_us);
   void OnPromptLogprobs(LiveRequest& request, PromptLogprobs part);
   void OnToken(LiveRequest& request, SampledToken token, int64_t now_us);
@@ -118,6 +125,10 @@ class EngineCore {
   std::unordered_map<SeqId, LiveRequest> requests_;
   std::unordered_map<std::string, SeqId> seq_by_id_;
   std::deque<StepInFlight> in_flight_;
+  CostModel cost_;
+  SubmitPacer pacer_;
+  int64_t next_wake_us_ = SubmitPacer::kNever;
+  bool in_busy_period_ = false;  // from a first step until nothing is live nor in flight
   SeqId next_seq_ = 1;
   Status failure_;
   int32_t consecutive_failures_ = 0;
