@@ -89,11 +89,12 @@ penstock_status penstock_planner_begin_step(penstock_planner* planner, const pen
       return InvalidArgument("steps_in_flight is {} and max_tokens {}, expected >= 0 and >= 1",
                              steps_in_flight, max_tokens);
     }
+    planner->step_begun = !demands.empty();
+    if (demands.empty()) return OkStatus();
     planner->planner->BeginStep({.prefills = demands,
                                  .step_chunks = shapes,
                                  .steps_in_flight = steps_in_flight,
                                  .max_tokens = max_tokens});
-    planner->step_begun = true;
     return OkStatus();
   });
 }
