@@ -200,7 +200,8 @@ PENSTOCK_API const char* penstock_planner_policy(const penstock_planner* planner
 PENSTOCK_API penstock_status penstock_planner_set_cost(penstock_planner* planner, const penstock_cost* cost,
                                                        char* error, size_t error_size);
 /* A step is being made: before its next_chunk calls, each time. `prefills`: all that runs and waits, in the
- * order of service, at least one where next_chunk is to be called; `step_chunks`: what is in the step already. */
+ * order of service, at least one where next_chunk is to be called; `step_chunks`: what is in the step
+ * already. */
 PENSTOCK_API penstock_status penstock_planner_begin_step(penstock_planner* planner,
                                                          const penstock_demand* prefills, size_t num_prefills,
                                                          const penstock_chunk* step_chunks,
