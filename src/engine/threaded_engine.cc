@@ -154,8 +154,9 @@ void ThreadedEngine::StartTrace() {
 }
 
 std::string ThreadedEngine::StopTrace() {
-  const auto trace = Ask<StepTrace>([](EngineCore& core) { return core.StopTrace().value_or(StepTrace()); });
-  return trace.value_or(StepTrace()).ToChromeJson();
+  using Trace = std::optional<StepTrace>;
+  const std::optional<Trace> trace = Ask<Trace>([](EngineCore& core) { return core.StopTrace(); });
+  return trace && *trace ? (*trace)->ToChromeJson() : "";
 }
 
 void ThreadedEngine::Drain(int64_t timeout_us) {

@@ -311,7 +311,7 @@ TEST_F(ThreadedEngineTest, TraceOfWhatRanMeanwhile) {
   int num_slices = 0;
   for (const Json& event : (*trace)["traceEvents"]) num_slices += event.value("cat", "") == "step";
   EXPECT_EQ(num_slices, 5 * 2);
-  EXPECT_TRUE(ParseJson(engine_->StopTrace(), "trace").ok());
+  EXPECT_EQ(engine_->StopTrace(), "");
 }
 
 TEST_F(ThreadedEngineTest, BadConfigurationIsRefused) {
