@@ -159,6 +159,10 @@ std::string ThreadedEngine::StopTrace() {
   return trace && *trace ? (*trace)->ToChromeJson() : "";
 }
 
+void ThreadedEngine::SetCost(const CostModel& cost) {
+  Ask<bool>([cost](EngineCore& core) { return core.SetCost(cost), true; });
+}
+
 void ThreadedEngine::Drain(int64_t timeout_us) {
   std::unique_lock lock(mutex_);
   draining_ = true;
