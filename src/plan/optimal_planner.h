@@ -9,9 +9,9 @@
 // changes by a quarter at the least, and for a prompt that has begun it never falls.
 //
 // Prompts that fit into one chunk each (short ones, or long ones of which all but the end is cached): whole
-// prompts are packed into steps of equal work, about as many steps as keep every stage busy (P to 1.25 P),
-// not one each, which would pay every overhead every time, and not all in one, which would leave all stages
-// but one idle.
+// prompts are packed into steps of equal work, about as many steps as keep every stage busy
+// (prompt_packing.h), not one each, which would pay every overhead every time, and not all in one, which
+// would leave all stages but one idle.
 //
 // A prompt that is small against the others goes into a step without them: it passes the stages as fast as it
 // can.
@@ -29,6 +29,7 @@
 #include "plan/chunk_planner.h"
 #include "plan/cost_model.h"
 #include "plan/make_chunk_planner.h"
+#include "plan/prompt_packing.h"
 #include "plan/prompt_plan.h"
 
 namespace penstock {
@@ -42,62 +43,58 @@ class OptimalPlanner : public ChunkPlanner {
   bool MayServe(SeqId seq) const override;
   int32_t NextChunk(const ChunkQuery& query) override;
   void OnStep(const StepTiming& timing) override;
-  void SetCost(const CostModel& cost) override { cost_ = cost; }
+  void SetCost(const CostModel& cost) override;
 
  private:
-  // What a prompt that waits, or its remainder, will take on the slowest stage.
-  struct Demand {
-    int32_t pos = 0;
-    int32_t len = 0;
-    bool whole = false;   // fits into one step
-    double work_us = 0;   // without overheads
-    double alone_us = 0;  // in one step of its own; only where it fits
-  };
-  // Whole prompts spread over steps.
-  struct Spread {
-    double step_us = 0;      // what one of them takes on average
-    double num_prompts = 0;  // in the system
-    bool pays = false;       // several of them in a step
-    int32_t most_in_flight = 1;
-    int32_t num_steps = 1;  // for those that wait
-  };
   enum class Mode {
     kChunks,   // chunks of target_us_
     kWhole,    // whole prompts: those of chosen_
     kNothing,  // what waits, waits for more
     kSmall,    // only prompts that take up to small_us_
   };
+  // A prompt that has been planned, and not yet been scheduled to its end.
+  struct BegunPrompt {
+    double target_us = 0;               // never falls
+    double alone_us = 0;                // the plan's target
+    std::vector<int32_t> planned_ends;  // of its chunks, alone in the pipeline
+  };
+  struct StepInFlight {
+    double work_us = 0;
+    int32_t prompts = 0;  // that it completes
+  };
 
-  Demand Measure(const PrefillDemand& prefill) const;
-  double TargetAlone(const PrefillDemand& prefill);
-  double TargetForQueue(const std::vector<Demand>& demands) const;
-  double OverheadTarget() const;  // where overheads are a small share of a chunk
-  Spread SpreadWholePrompts(const std::vector<Demand>& demands) const;
-  void ChooseWholePrompts(const StepQuery& query, const std::vector<Demand>& demands, int32_t num_steps);
+  // BeginStep(): what the step is to be.
   void ForgetTheGone(const StepQuery& query);
+  void ChooseTarget(const StepQuery& query, const std::vector<PromptDemand>& demands);
+  bool PackWholePrompts(const StepQuery& query, const std::vector<PromptDemand>& demands);
+  double TargetAlone(const PrefillDemand& prefill);
+  double TargetForQueue(const std::vector<PromptDemand>& demands) const;
+  double OverheadTarget() const;  // where overheads are a small share of a chunk
+  double in_flight_work_us() const;
+  int32_t in_flight_prompts() const;
 
-  int32_t EqualChunk(const ChunkQuery& query, bool first) const;
+  // NextChunk().
+  int32_t EqualChunk(const ChunkQuery& query) const;
+  int32_t FurtherChunk(const ChunkQuery& query, double target_us, double room_us) const;
   int32_t Smoothed(int32_t len, const ChunkQuery& query) const;
   PlanLimits LimitsFor(double max_step_us) const;
 
   const PlannerOptions options_;
   CostModel cost_;
+  bool stages_equal_ = true;
 
-  Mode mode_ = Mode::kChunks;
-  double target_us_ = 0;  // of the step
-  std::unordered_set<SeqId> chosen_;
-  double small_us_ = 0;                           // prompts up to this are small, in mode kSmall
-  double queue_target_us_ = 0;                    // slowly varying
-  std::unordered_map<SeqId, double> targets_us_;  // of prompts that have begun
-  // Steps in flight with chunks of prompts, the oldest first: the prompts that they complete, and their work.
-  struct StepInFlight {
-    double work_us = 0;
-    int32_t prompts = 0;
-  };
-  std::deque<StepInFlight> in_flight_;
+  // The step being made.
   bool planning_ = false;          // BeginStep() has been called with a known model
-  bool step_has_prompts_ = false;  // the last of in_flight_ is the step being made
-  double mean_len_ = 0;            // of prompts of late, with their histories: where overheads are looked at
+  bool step_has_prompts_ = false;  // it is the last one of in_flight_
+  Mode mode_ = Mode::kChunks;
+  double target_us_ = 0;
+  double small_us_ = 0;
+  std::unordered_set<SeqId> chosen_;
+
+  double queue_target_us_ = 0;  // slowly varying
+  double mean_len_ = 0;         // of prompts of late, with their histories: where overheads are looked at
+  std::unordered_map<SeqId, BegunPrompt> prompts_;
+  std::deque<StepInFlight> in_flight_;  // steps with chunks of prompts, the oldest first
 };
 
 }  // namespace penstock
