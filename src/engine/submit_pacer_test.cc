@@ -189,6 +189,9 @@ std::vector<double> ProbeLatenciesUs(double step_us, bool paced, SchedulingPolic
     }
     run.Run(std::move(events));
     for (const std::string& probe : probes) latencies.push_back(run.TtftUs(probe));
+    if (!paced || policy != SchedulingPolicy::kSrpt) continue;
+    // Nor does the first stage wait for steps, however many short ones are in flight.
+    EXPECT_LT(run.core().Stats().stage_bubble_seconds[0].at("starved"), 0.001);
   }
   std::sort(latencies.begin(), latencies.end());
   return latencies;
