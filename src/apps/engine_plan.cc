@@ -53,7 +53,7 @@ Result<std::vector<LayerRange>> CutLayers(const RunConfig& run, const ModelConfi
 // logits.
 uint64_t PipelineBytes(const EnginePlan& plan, int32_t num_stages) {
   const uint64_t hidden_bytes = plan.model.hidden_dim * DTypeBytes(plan.options.dtype);
-  const uint64_t in_flight = static_cast<uint64_t>(num_stages) + 2;
+  const auto in_flight = static_cast<uint64_t>(NumHiddenBuffers(num_stages));
   const uint64_t logits_bytes = uint64_t{4} * plan.model.vocab_size + hidden_bytes;
   return in_flight * plan.options.max_batched_tokens * hidden_bytes +
          plan.options.max_logit_rows * logits_bytes;

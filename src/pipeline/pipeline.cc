@@ -65,7 +65,7 @@ void Pipeline::StageLoop(int32_t stage_idx, const RankFactory& make_rank, Bounde
     const size_t bytes = DTypeBytes(options_.model.dtype) * options_.model.max_batched_tokens *
                          static_cast<size_t>(stage.model().config().hidden_dim);
     const int32_t count =
-        options_.num_hidden_buffers > 0 ? options_.num_hidden_buffers : options_.num_stages + 2;
+        options_.num_hidden_buffers > 0 ? options_.num_hidden_buffers : NumHiddenBuffers(options_.num_stages);
     for (int32_t i = 0; i < count; ++i) free_hidden_.Push(Buffer(bytes));
   }
   ready.Push(OkStatus());

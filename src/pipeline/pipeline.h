@@ -29,8 +29,11 @@ namespace penstock {
 struct PipelineOptions {
   int32_t num_stages = 1;
   ModelOptions model;
-  int32_t num_hidden_buffers = 0;  // 0: num_stages + 2
+  int32_t num_hidden_buffers = 0;  // 0: NumHiddenBuffers(num_stages)
 };
+
+// Enough for all steps that the scheduler has in flight at once.
+inline int32_t NumHiddenBuffers(int32_t num_stages) { return 2 * num_stages + 2; }
 
 // Makes the rank of a stage: its team, kernels and loaded model, KV blocks included. Called on that stage's
 // own thread, all stages at once, so that memory is first touched, and threads are born, where they will be

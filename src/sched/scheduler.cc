@@ -159,7 +159,7 @@ SchedulerStats Scheduler::stats() const {
 // ---- Next ------------------------------------------------------------------------
 
 std::unique_ptr<Step> Scheduler::Next() {
-  if (steps_in_flight() >= config_.max_steps_in_flight) return nullptr;
+  if (PipelineIsFull()) return nullptr;
   // One more step than stages keeps stage 0 busy while a result is on its way. Of decode steps it would only
   // make smaller ones.
   if (steps_in_flight() >= config_.num_stages && !HasPrefillWork()) return nullptr;
@@ -172,6 +172,19 @@ std::unique_ptr<Step> Scheduler::Next() {
   const bool only_decodes = plan.picks().size() == num_decodes;
   if (only_decodes && (num_decodes == 0 || steps_in_flight() >= config_.num_stages)) return nullptr;
   return Commit(plan);
+}
+
+bool Scheduler::PipelineIsFull() const {
+  // A step that is short against another one hardly keeps a stage busy: it must not take the place of one
+  // that does.
+  constexpr double kShort = 0.25;
+  double longest_us = 0;
+  for (const StepInFlight& step : in_flight_) longest_us = std::max(longest_us, step.predicted_us);
+  const auto num_long = std::count_if(in_flight_.begin(), in_flight_.end(), [&](const StepInFlight& step) {
+    return step.predicted_us >= kShort * longest_us;
+  });
+  return num_long >= config_.max_steps_in_flight ||
+         steps_in_flight() >= config_.max_steps_in_flight + config_.num_stages;
 }
 
 bool Scheduler::HasPrefillWork() const {
@@ -328,7 +341,8 @@ void Scheduler::BeginRunning(Sequence& seq, std::vector<BlockId> cached_blocks) 
 std::unique_ptr<Step> Scheduler::Commit(const StepPlan& plan) {
   auto step = std::make_unique<Step>();
   step->step_id = next_step_id_++;
-  StepInFlight& in_flight = in_flight_.emplace_back(StepInFlight{step->step_id, {}});
+  StepInFlight& in_flight =
+      in_flight_.emplace_back(StepInFlight{step->step_id, {}, order_.StepUs(plan.shapes())});
   for (const auto& [seq, len] : plan.picks()) {
     const Chunk& chunk = step->chunks.emplace_back(seq->MakeChunk(len, config_.block_size));
     in_flight.chunks.push_back({.seq = seq, .end = chunk.pos + len, .samples = chunk.sample.has_value()});

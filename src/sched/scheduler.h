@@ -96,6 +96,7 @@ class Scheduler {
   struct StepInFlight {
     uint64_t step_id;
     std::vector<ChunkInFlight> chunks;
+    double predicted_us;  // on the slowest stage; 0: not known
   };
 
   class StepPlan;      // what the step being made will hold (scheduler.cc)
@@ -107,6 +108,7 @@ class Scheduler {
   void PlanPrompts(StepPlan& plan);
   std::unique_ptr<Step> Commit(const StepPlan& plan);
 
+  bool PipelineIsFull() const;
   bool HasPrefillWork() const;
   bool MayAdmit() const;
   int32_t DecodesPerStep() const;

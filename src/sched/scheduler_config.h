@@ -28,7 +28,9 @@ struct SchedulerConfig {
   int32_t num_blocks = 0;
   int32_t max_model_len = 0;  // tokens of one sequence, prompt and generated
   int32_t num_stages = 1;
-  int32_t max_steps_in_flight = 0;           // 0: num_stages + 1
+  // 0: num_stages + 1. Steps that are predicted to be short against the longest of them do not count; of
+  // those there may be num_stages more.
+  int32_t max_steps_in_flight = 0;
   int32_t long_prefill_token_threshold = 0;  // most tokens of one prompt in a step; 0: no limit
   bool enable_prefix_caching = true;
   SchedulingPolicy policy = SchedulingPolicy::kSrpt;

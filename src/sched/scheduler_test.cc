@@ -142,6 +142,15 @@ CostModel TokenCost(double us, double pair_us = 0) {
   return {.stages = std::vector<StageCost>(2, {.token_us = us, .pair_us = pair_us})};
 }
 
+// Steps of one prompt each.
+class OnePromptPlanner : public ChunkPlanner {
+ public:
+  std::string_view name() const override { return "one prompt"; }
+  int32_t NextChunk(const ChunkQuery& query) override {
+    return query.step_chunks.empty() ? query.max_len : 0;
+  }
+};
+
 TEST(Scheduler, AllChunksOfAPromptAreInFlightUpToTheCap) {
   SchedulerConfig config = SmallConfig();
   config.num_blocks = 100;
@@ -161,6 +170,23 @@ TEST(Scheduler, DefaultCapIsOneMoreThanStages) {
   rig.Add(Spec(1, Prompt(160), 1));
   rig.SubmitAll();
   EXPECT_EQ(rig.executor.num_in_flight(), 3);
+}
+
+TEST(Scheduler, ShortStepsDoNotTakeThePlaceOfLongOnes) {
+  for (const bool cost_is_known : {false, true}) {
+    Rig rig(SmallConfig(), {}, std::make_unique<OnePromptPlanner>());
+    if (cost_is_known) rig.scheduler.SetCost(TokenCost(10));
+    rig.Add(Spec(6, Prompt(32, 300), 1));
+    rig.SubmitAll();
+    rig.Add(Spec(7, Prompt(3), 1));
+    rig.SubmitAll();
+    rig.Add(Spec(8, Prompt(3, 50), 1));
+    rig.SubmitAll();
+    rig.Add(Spec(9, Prompt(190, 700), 1));
+    rig.SubmitAll();
+    EXPECT_EQ(rig.executor.num_in_flight(), cost_is_known ? 5 : 3);
+    rig.Run();
+  }
 }
 
 TEST(Scheduler, DecodesAreSpreadOverTheStages) {
@@ -713,7 +739,7 @@ TEST_P(SchedulerProperty, OutputsAreThoseOfAnUnconstrainedRun) {
 
   EXPECT_EQ(rig.executor.violations(), std::vector<std::string>{});
   EXPECT_LE(rig.max_step_tokens, config.max_num_batched_tokens);
-  EXPECT_LE(rig.max_in_flight, rig.scheduler.config().max_steps_in_flight);
+  EXPECT_LE(rig.max_in_flight, rig.scheduler.config().max_steps_in_flight + config.num_stages);
   EXPECT_EQ(rig.scheduler.stats().num_held_blocks, 0);
   EXPECT_TRUE(rig.errors.empty());
   for (const auto& [id, spec] : rig.specs) {

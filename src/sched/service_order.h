@@ -21,7 +21,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <span>
+
 #include "plan/cost_model.h"
+#include "plan/step_work.h"
 #include "sched/scheduler_config.h"
 #include "sched/sequence.h"
 
@@ -40,6 +43,10 @@ class ServiceOrder {
   // Of what of the sequence is neither computed nor in a step in flight.
   double RemainingUs(const Sequence& seq) const;
   double KeyOf(const Sequence& seq) const;
+  // Of a whole step, with what is paid for it; 0 while no model of the cost is known.
+  double StepUs(std::span<const ChunkShape> chunks) const {
+    return cost_.known() ? cost_.BottleneckUs(WorkOf(chunks)) : 0;
+  }
 
  private:
   const SchedulingPolicy policy_;
