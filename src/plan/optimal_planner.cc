@@ -141,16 +141,20 @@ void OptimalPlanner::ChooseTarget(const StepQuery& query, const std::vector<Prom
 bool OptimalPlanner::PackWholePrompts(const StepQuery& query, const std::vector<PromptDemand>& demands) {
   const bool all_fit =
       std::all_of(demands.begin(), demands.end(), [](const PromptDemand& demand) { return demand.fits; });
-  const int32_t coming_back = in_flight_prompts();
-  if (!all_fit || demands.size() + coming_back < 2) return false;
+  StepWork coming_back;
+  for (const StepInFlight& step : in_flight_) coming_back.Add(step.completed);
+  const int32_t num_coming_back = in_flight_prompts();
+  if (!all_fit || demands.size() + num_coming_back < 2) return false;
   const auto longest =
       std::max_element(demands.begin(), demands.end(),
                        [](const PromptDemand& a, const PromptDemand& b) { return a.alone_us < b.alone_us; });
-  const double num_prompts = static_cast<double>(demands.size()) + coming_back;
-  const PromptSpread spread = SpreadPrompts(cost_, demands, num_prompts);
-  // Would the longest be cut, were it alone? Or, where several share a step, would it stretch that step?
-  const bool uncut = longest->alone_us <= kOverrun * TargetAlone(query.prefills[longest - demands.begin()]);
-  const bool shares = num_prompts >= kFullPipeline * cost_.num_stages() &&
+  const double num_prompts = static_cast<double>(demands.size()) + num_coming_back;
+  const PromptSpread spread = SpreadPrompts(cost_, demands, coming_back, num_coming_back);
+  // Would the longest be cut, were it alone? Or, where several share a step, would it stretch that step? (One
+  // that has begun goes on as it has begun.)
+  const PrefillDemand& prefill = query.prefills[longest - demands.begin()];
+  const bool uncut = longest->alone_us <= kOverrun * TargetAlone(prefill);
+  const bool shares = !prefill.is_running && num_prompts >= kFullPipeline * cost_.num_stages() &&
                       2 * spread.num_steps <= num_prompts && longest->alone_us <= spread.step_us;
   if (!uncut && !shares) return false;
 
@@ -190,7 +194,10 @@ int32_t OptimalPlanner::NextChunk(const ChunkQuery& query) {
   double work_us = 0;
   for (const StageCost& stage : cost_.stages) work_us = std::max(work_us, stage.PureWork(query.pos, len));
   in_flight_.back().work_us += work_us;
-  in_flight_.back().prompts += len == query.remaining;
+  if (len == query.remaining) {
+    ++in_flight_.back().prompts;
+    in_flight_.back().completed.Add(WorkOf({.pos = query.pos, .len = len}));
+  }
   BegunPrompt& prompt = prompts_[query.seq];
   prompt.target_us = std::max(prompt.target_us, target_us_);
   if (len == query.remaining) prompts_.erase(query.seq);

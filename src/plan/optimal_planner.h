@@ -61,6 +61,7 @@ class OptimalPlanner : public ChunkPlanner {
   struct StepInFlight {
     double work_us = 0;
     int32_t prompts = 0;  // that it completes
+    StepWork completed;   // of their last chunks
   };
 
   // BeginStep(): what the step is to be.

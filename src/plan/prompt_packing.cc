@@ -32,13 +32,13 @@ PromptDemand MeasureDemand(const CostModel& cost, const PrefillDemand& prefill, 
 // With the prompts in the system spread over m steps, each is served once in the time of max(m, P) of them.
 // Taken is the largest m that is near the best: less waits for each other.
 PromptSpread SpreadPrompts(const CostModel& cost, const std::vector<PromptDemand>& demands,
-                           double num_prompts) {
-  CHECK(!demands.empty() && num_prompts >= 1);
-  StepWork waiting;
-  for (const PromptDemand& demand : demands) waiting.Add(WorkOf({.pos = demand.pos, .len = demand.len}));
-  const double all = num_prompts / static_cast<double>(demands.size());
+                           const StepWork& in_flight, int32_t num_in_flight) {
+  const double num_prompts = static_cast<double>(demands.size()) + num_in_flight;
+  CHECK_GE(num_prompts, 1);
+  StepWork all = in_flight;
+  for (const PromptDemand& demand : demands) all.Add(WorkOf({.pos = demand.pos, .len = demand.len}));
   const double slots = cost.num_stages();
-  const auto step_us = [&](double m) { return cost.BottleneckUs(Scaled(waiting, all / m)); };
+  const auto step_us = [&](double m) { return cost.BottleneckUs(Scaled(all, 1 / m)); };
   const auto round_us = [&](double m) { return std::max(m, slots) * step_us(m); };
 
   double best_us = round_us(1);

@@ -30,9 +30,10 @@ struct PromptSpread {
   double num_steps = 1;  // over which all prompts in the system are best spread
   double step_us = 0;    // what one of them takes on average
 };
-// `num_prompts` are in the system, of which `demands` wait; the others are taken to be like them.
+// `in_flight`: the work of the prompts that steps in flight complete, `num_in_flight` of them; they, or
+// others like them, are taken to come back.
 PromptSpread SpreadPrompts(const CostModel& cost, const std::vector<PromptDemand>& demands,
-                           double num_prompts);
+                           const StepWork& in_flight, int32_t num_in_flight);
 
 // Of `demands` spread over `num_steps` steps of equal time: the indices of those that go with the first, in
 // rising order.
