@@ -37,6 +37,26 @@ class PackedMat {
   virtual size_t bytes() const = 0;  // memory held
 };
 
+// Rows of a weight matrix as 8-bit integers, symmetric, and how their input is quantised (W8A8). With W the
+// integers:
+//
+//   dynamic (input_scale 0)   s_t = max|x_t| / 127 for each token    q = round(x / s_t)       y = (q · Wᵀ)
+//   s_t weight_scale static                    one scale and offset for all tokens    q = clamp(round(x /
+//   input_scale + input_offset))
+//                                                                    y = (q · Wᵀ + quant_bias) deq_scale
+//
+// to which Linear()'s own bias is added. Rounding is to the nearest, ties to even.
+struct Int8Part {
+  const int8_t* weight = nullptr;  // [n, k], rows one after the other
+  int64_t n = 0;
+  int64_t k = 0;
+  const float* weight_scale = nullptr;  // [n]; dynamic
+  float input_scale = 0;                // > 0: static
+  int32_t input_offset = 0;             // -128 … 127
+  const float* deq_scale = nullptr;     // [n]; static: input_scale * weight_scale
+  const int32_t* quant_bias = nullptr;  // [n]; static
+};
+
 // The tokens of one sequence in a batch: rows [row, row + len) of the batch are its positions [pos, pos +
 // len). block_ids[i] is the block of positions [i * block_size, (i + 1) * block_size).
 struct SeqSpan {
@@ -135,6 +155,11 @@ class Kernels {
   // Packs the rows of `parts`, one below the other, as one matrix [sum of rows, k]. Each part is f32, f16 or
   // bf16, [n_i, k]; it is read once and may be unmapped afterwards. `compute` is the type held: bf16 or f32.
   virtual std::unique_ptr<PackedMat> Pack(std::span<const ConstMat> parts, DType compute) = 0;
+
+  // The same of parts that are held, and multiplied, as 8-bit integers; Linear() and MoeMlp() then quantise
+  // their input as the parts say. All parts are of one kind (static or dynamic), and static ones share their
+  // input's scale and offset. Null where these kernels cannot (yet).
+  virtual std::unique_ptr<PackedMat> PackInt8(std::span<const Int8Part> /*parts*/) { return nullptr; }
 
   // kv_b: [num_heads * (nope_dim + v_dim), kv_lora_rank], head by head: nope_dim key rows, then v_dim value
   // rows.
