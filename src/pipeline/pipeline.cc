@@ -86,7 +86,15 @@ void Pipeline::StageLoop(int32_t stage_idx, const RankFactory& make_rank, Bounde
 void Pipeline::Finish(StagePacket packet) {
   free_hidden_.Push(std::move(packet.hidden));
   results_.Push(std::move(packet.result));
-  if (notify_) notify_();
+  std::unique_lock lock(notify_mutex_);
+  const auto notify = notify_;  // called without the lock, and kept until it has returned
+  lock.unlock();
+  if (notify) (*notify)();
+}
+
+void Pipeline::SetNotify(std::function<void()> notify) {
+  std::lock_guard lock(notify_mutex_);
+  notify_ = notify ? std::make_shared<const std::function<void()>>(std::move(notify)) : nullptr;
 }
 
 void Pipeline::Submit(std::unique_ptr<Step> step) {

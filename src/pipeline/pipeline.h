@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -48,7 +49,7 @@ class Pipeline : public Executor {
   int num_stages() const override { return options_.num_stages; }
   void Submit(std::unique_ptr<Step> step) override;
   std::unique_ptr<StepResult> Poll() override;
-  void SetNotify(std::function<void()> notify) override { notify_ = std::move(notify); }
+  void SetNotify(std::function<void()> notify) override;
   void Cancel(SeqId seq) override;
 
  private:
@@ -59,7 +60,8 @@ class Pipeline : public Executor {
   const PipelineOptions options_;
   CancelSet cancelled_;
   uint64_t last_submitted_ = 0;
-  std::function<void()> notify_;
+  std::mutex notify_mutex_;
+  std::shared_ptr<const std::function<void()>> notify_;              // GUARDED_BY(notify_mutex_)
   std::vector<std::unique_ptr<BoundedQueue<StagePacket>>> inboxes_;  // [num_stages]
   BoundedQueue<Buffer> free_hidden_;
   BoundedQueue<std::unique_ptr<StepResult>> results_;

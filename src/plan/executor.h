@@ -19,13 +19,15 @@ class Executor {
   // Number of stages: a step passes all of them before its result is there.
   virtual int num_stages() const = 0;
 
-  // Hands over a step; never waits. Results come in the order of submission.
+  // Hands over a step; never waits. Results come in the order of submission. Ids of steps count from 1; they
+  // may begin again at 1 while none is in flight.
   virtual void Submit(std::unique_ptr<Step> step) = 0;
 
   // The next result, or null if none is there yet; never waits.
   virtual std::unique_ptr<StepResult> Poll() = 0;
 
-  // `notify` is called, from any thread, whenever Poll() may have something. Set before the first Submit().
+  // `notify` is called, from any thread, whenever Poll() may have something. Set while no step is in flight;
+  // the one before it may still be called once.
   virtual void SetNotify(std::function<void()> notify) = 0;
 
   // A hint: stages that have not yet begun a chunk of this sequence may skip it. The results of steps in
