@@ -31,9 +31,9 @@ struct PrefillDemand {
 struct StepQuery {
   std::span<const PrefillDemand>
       prefills;  // in the order of service, running and waiting; the first 256 at most
-  std::span<const ChunkShape> step_chunks;  // decode tokens that are in the step already
-  int32_t steps_in_flight = 0;              // without this one
-  int32_t max_tokens = 0;                   // what the step may still take
+  std::span<const ChunkShape> step_chunks = {};  // decode tokens that are in the step already
+  int32_t steps_in_flight = 0;                   // without this one
+  int32_t max_tokens = 0;                        // what the step may still take
 };
 
 struct ChunkQuery {
@@ -41,7 +41,7 @@ struct ChunkQuery {
   int32_t pos = 0;        // tokens before the chunk: cached, computed, or in steps in flight
   int32_t remaining = 0;  // tokens of the prompt not yet scheduled, >= 1
   int32_t max_len = 0;    // most tokens that this chunk may have: 1 <= max_len <= remaining
-  std::span<const ChunkShape> step_chunks;  // already in the step
+  std::span<const ChunkShape> step_chunks = {};  // already in the step
 };
 
 // A step that has come back whole.

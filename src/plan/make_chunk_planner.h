@@ -42,10 +42,10 @@ struct PlannerOptions {
   double max_step_us = 0;  // most time for a step on any stage; 0: no limit
 
   // profiling_chunk_config's, where the operator gave them: they hold in every policy but static.
-  std::optional<double> smooth_factor;  // (0, 1]
-  std::optional<int32_t> min_chunk;     // 1 … max_tokens
-  bool need_timing = true;              // equal-latency only: calibrate online
-  int32_t max_fit_chunk = 30;           // equal-latency only
+  std::optional<double> smooth_factor = {};  // (0, 1]
+  std::optional<int32_t> min_chunk = {};     // 1 … max_tokens
+  bool need_timing = true;                   // equal-latency only: calibrate online
+  int32_t max_fit_chunk = 30;                // equal-latency only
   bool release_behaviour = false;  // equal-latency only: v0.20.2rc1's, where it differs from its main branch
 };
 
