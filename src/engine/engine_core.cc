@@ -18,6 +18,8 @@ std::unique_ptr<ChunkPlanner> OrStatic(std::unique_ptr<ChunkPlanner> planner) {
   return planner ? std::move(planner) : std::make_unique<StaticChunkPlanner>();
 }
 
+constexpr int32_t kMostStepsUnpublished = 64;
+
 bool Contains(const std::vector<TokenId>& ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
@@ -44,6 +46,14 @@ EngineCore::EngineCore(const EngineConfig& config, Executor& executor, TokenText
       stall_(config_.health),
       seeds_(config_.seed) {
   CHECK_GT(config_.vocab_size, 0);
+  if (!config_.measure_cost) return;
+  estimator_.emplace(config_.scheduler.num_stages);
+  if (!config_.cost_grid.empty()) {
+    estimator_->SetGrid(config_.cost_grid);
+  } else if (config_.cost_prior.known()) {
+    estimator_->SetPrior(config_.cost_prior);
+  }
+  PublishCost();
 }
 
 // ---- Requests ------------------------------------------------------------------------
@@ -133,6 +143,27 @@ void EngineCore::SetCost(const CostModel& cost) {
   scheduler_.SetCost(cost);
 }
 
+// A new model moves the targets that chunks are cut to, and a prompt is cut best to one target: so it waits until
+// no prompt is between its first and its last chunk. Under steady load that may never be: then it comes after
+// some steps, when being out of date costs more than an uneven chunk.
+void EngineCore::PublishCost() {
+  if (!estimator_ || estimator_->version() == published_version_) return;
+  const bool is_first = published_version_ == 0;
+  if (!is_first && !begun_prompts_.empty() && ++steps_unpublished_ < kMostStepsUnpublished) return;
+  published_version_ = estimator_->version();
+  steps_unpublished_ = 0;
+  SetCost(estimator_->model());
+}
+
+// Of a step with chunks left out nobody knows what was timed.
+void EngineCore::Measure(const StepInFlight& step, const StepResult& result) {
+  if (!result.status.ok() || !result.skipped.empty()) return;
+  planner_->OnStep({.chunks = step.chunks, .stamps = result.stamps});
+  if (!estimator_) return;
+  estimator_->OnStep(WorkOf(step.chunks), result.stamps);
+  PublishCost();
+}
+
 // ---- The loop ------------------------------------------------------------------------
 
 bool EngineCore::Tick(int64_t now_us) {
@@ -152,6 +183,9 @@ bool EngineCore::SubmitSteps(int64_t now_us) {
       in_flight.num_tokens += chunk.len;
       in_flight.num_prompt_tokens += chunk.is_decode ? 0 : chunk.len;
       in_flight.chunks.push_back({.pos = chunk.pos, .len = chunk.len, .is_decode = chunk.is_decode});
+      if (!chunk.is_decode) {
+        chunk.sample ? void(begun_prompts_.erase(chunk.seq)) : void(begun_prompts_.insert(chunk.seq));
+      }
       LiveRequest& request = requests_.at(chunk.seq);
       if (request.times.first_scheduled_us == 0) request.times.first_scheduled_us = now_us;
     }
@@ -173,9 +207,7 @@ void EngineCore::TakeResult(StepResult result, int64_t now_us) {
   }
   stall_.OnResult(now_us);
   stats_.OnStep(result, step.num_tokens, step.num_prompt_tokens);
-  // Of a step with chunks left out nobody knows what was timed.
-  if (result.status.ok() && result.skipped.empty())
-    planner_->OnStep({.chunks = step.chunks, .stamps = result.stamps});
+  Measure(step, result);
   if (trace_) trace_->OnResult(result, now_us);
   consecutive_failures_ = result.status.ok() ? 0 : consecutive_failures_ + 1;
   if (result.status.code() == StatusCode::kUnavailable) failure_ = result.status;
@@ -290,6 +322,7 @@ void EngineCore::Emit(LiveRequest& request, RequestOutput output, int64_t now_us
   if (scheduler_.End(seq) || !output.error.ok()) executor_.Cancel(seq);
   const OutputSink sink = std::move(request.sink);
   seq_by_id_.erase(request.id);
+  begun_prompts_.erase(seq);
   requests_.erase(seq);
   sink(std::move(output));
 }
@@ -298,6 +331,12 @@ EngineStats EngineCore::Stats() const {
   EngineStats stats = stats_.Snapshot(scheduler_.stats(), config_.scheduler);
   stats.last_progress_us = stall_.last_progress_us();
   if (prefill_tokens_ > 0) stats.prefill_us_per_token = prefill_us_ / prefill_tokens_;
+  if (estimator_ && estimator_->model().known()) {
+    stats.cost = estimator_->ModelToSave();
+    stats.cost_version = estimator_->version();
+    stats.cost_error = estimator_->recent_quality();
+    stats.hop_gap_us = estimator_->hop_gap_us();
+  }
   return stats;
 }
 
