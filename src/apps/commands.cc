@@ -26,10 +26,8 @@ Result<CommandSetup> Resolve(ParsedFlags flags) {
   return CommandSetup{std::move(flags), std::move(env), std::move(run)};
 }
 
-}  // namespace
-
-CommandStart StartCommand(std::span<const std::string> args, const FlagTable& table,
-                          const CommandInfo& info) {
+// --help and --version are answered here.
+FlagsStart ParseOrAnswer(std::span<const std::string> args, const FlagTable& table, const CommandInfo& info) {
   Result<ParsedFlags> flags = ParseFlags(args, table);
   if (!flags.ok()) {
     fmt::print(stderr, "error: {}\nUsage: {}\n", flags.status().message(), info.usage);
@@ -43,9 +41,28 @@ CommandStart StartCommand(std::span<const std::string> args, const FlagTable& ta
     fmt::print("penstock {}\n", kPenstockVersion);
     return {std::nullopt, kExitDone};
   }
-  Result<CommandSetup> setup = Resolve(*std::move(flags));
+  return {*std::move(flags), kExitDone};
+}
+
+}  // namespace
+
+CommandStart StartCommand(std::span<const std::string> args, const FlagTable& table,
+                          const CommandInfo& info) {
+  FlagsStart start = ParseOrAnswer(args, table, info);
+  if (!start.flags) return {std::nullopt, start.exit_code};
+  Result<CommandSetup> setup = Resolve(*std::move(start.flags));
   if (!setup.ok()) return {std::nullopt, Fail(setup.status())};
   return {*std::move(setup), kExitDone};
+}
+
+FlagsStart StartWithoutModel(std::span<const std::string> args, const FlagTable& table,
+                             const CommandInfo& info) {
+  FlagsStart start = ParseOrAnswer(args, table, info);
+  if (!start.flags) return start;
+  if (const std::vector<std::string>& words = start.flags->positionals(); !words.empty())
+    return {std::nullopt, Fail(InvalidArgument("got the word \"{}\", expected flags only", words[0]))};
+  for (const std::string& warning : start.flags->warnings()) LogWarning("{}", warning);
+  return start;
 }
 
 int Fail(const Status& status) {

@@ -23,6 +23,8 @@ inline constexpr int kExitUsage = 2;
 int RunServe(std::span<const std::string> args);
 int RunComplete(std::span<const std::string> args);
 int RunBenchLatency(std::span<const std::string> args);
+int RunSimulate(std::span<const std::string> args);
+int RunPlan(std::span<const std::string> args);
 
 // What a command is called and does, for its help.
 struct CommandInfo {
@@ -45,6 +47,14 @@ struct CommandStart {
   int exit_code = kExitDone;
 };
 CommandStart StartCommand(std::span<const std::string> args, const FlagTable& table, const CommandInfo& info);
+
+// The same for a command that runs no model: its flags. Warnings are logged.
+struct FlagsStart {
+  std::optional<ParsedFlags> flags;
+  int exit_code = kExitDone;
+};
+FlagsStart StartWithoutModel(std::span<const std::string> args, const FlagTable& table,
+                             const CommandInfo& info);
 
 // Prints "error: …"; the exit code that goes with the status.
 int Fail(const Status& status);

@@ -232,7 +232,8 @@ TEST(Flags, UnsupportedOnesPassWithHarmlessValues) {
 }
 
 TEST(FlagTables, AreConsistent) {
-  for (const FlagTable& table : {ServeTable(), CompleteTable(), BenchLatencyTable()}) {
+  for (const FlagTable& table :
+       {ServeTable(), CompleteTable(), BenchLatencyTable(), SimulateCommandTable(), PlanCommandTable()}) {
     std::set<std::string_view> names;
     for (const auto& specs : table) {
       for (const FlagSpec& spec : specs) {
@@ -247,7 +248,8 @@ TEST(FlagTables, AreConsistent) {
 }
 
 TEST(FlagHelp, ListsEveryFlag) {
-  for (const FlagTable& table : {ServeTable(), CompleteTable(), BenchLatencyTable()}) {
+  for (const FlagTable& table :
+       {ServeTable(), CompleteTable(), BenchLatencyTable(), SimulateCommandTable(), PlanCommandTable()}) {
     const std::string plain = CommandHelp("usage", "about", table, "");
     const std::string all = CommandHelp("usage", "about", table, "all");
     for (const auto& specs : table) {

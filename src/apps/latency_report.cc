@@ -4,19 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 
 #include "base/check.h"
+#include "base/percentile.h"
 
 namespace penstock {
 namespace {
 
 constexpr int kPercents[] = {10, 25, 50, 75, 90, 99};
-
-double Mean(std::span<const double> values) {
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-}
 
 // What both forms of the report are made of.
 struct Summary {
@@ -49,16 +44,6 @@ Summary Summarise(const LatencyReport& report) {
 }
 
 }  // namespace
-
-double Percentile(std::span<const double> values, double percent) {
-  CHECK(!values.empty());
-  std::vector<double> sorted(values.begin(), values.end());
-  std::sort(sorted.begin(), sorted.end());
-  const double rank = percent / 100 * static_cast<double>(sorted.size() - 1);
-  const size_t below = static_cast<size_t>(std::floor(rank));
-  const size_t above = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (sorted[above] - sorted[below]) * (rank - static_cast<double>(below));
-}
 
 std::string LatencyText(const LatencyReport& report) {
   const Summary summary = Summarise(report);

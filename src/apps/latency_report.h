@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -27,9 +26,6 @@ struct LatencyReport {
   int32_t batch_size = 0;
   std::vector<LatencySample> samples;  // not empty
 };
-
-// The `percent`th percentile with linear interpolation, as numpy's. `values` is not empty.
-double Percentile(std::span<const double> values, double percent);
 
 std::string LatencyText(const LatencyReport& report);
 Json LatencyJson(const LatencyReport& report);

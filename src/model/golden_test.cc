@@ -59,7 +59,7 @@ Golden ReadGolden(const std::string& name) {
   golden.positions = json["positions"].get<std::vector<int32_t>>();
   const Json& bf16 = json["bf16_reference_error"];
   golden.bf16.max = bf16["max"].get<double>();
-  golden.bf16.rms = bf16["rms"].get<double>();
+  golden.bf16.rms = bf16["rms_at_positions"].get<double>();
   golden.bf16.median = Median(bf16["max_at_positions"].get<std::vector<double>>());
   const size_t vocab_size = json["vocab_size"].get<size_t>();
   const std::string bytes = ReadTextFile(kGoldenDir + "/" + json["logits_file"].get<std::string>()).value();

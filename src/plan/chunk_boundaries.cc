@@ -2,49 +2,13 @@
 #include "plan/chunk_boundaries.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace penstock {
-namespace {
-
-int64_t RoundTo(double value, int64_t align) {
-  return std::llround(value / static_cast<double>(align)) * align;
-}
-int64_t FloorTo(int64_t value, int64_t align) { return value - value % align; }
-
-// Where a chunk that begins at `begin` and would end at `wanted` ends; `last` is the end of the prompt.
-int64_t RoundEnd(int64_t begin, double wanted, int64_t last, const PlanLimits& limits) {
-  const int64_t align = limits.align;
-  int64_t end = RoundTo(wanted, align);
-  if (end - begin < limits.min_chunk) end = FloorTo(begin + limits.min_chunk + align - 1, align);
-  if (end - begin > limits.max_chunk) end = FloorTo(begin + limits.max_chunk, align);
-  if (end <= begin) end = FloorTo(begin, align) + align;
-  return end >= last ? last : end;
-}
-
-}  // namespace
-
-int32_t RoundFirstChunk(int64_t pos, int64_t len, double first, const PlanLimits& limits) {
-  if (first >= static_cast<double>(len) - 0.5 && len <= limits.max_chunk) return static_cast<int32_t>(len);
-  return static_cast<int32_t>(RoundEnd(pos, static_cast<double>(pos) + first, pos + len, limits) - pos);
-}
-
-ChunkBoundaries::ChunkBoundaries(const CostModel& cost, int64_t pos, int64_t len, const PlanLimits& limits,
-                                 const std::vector<double>& lengths)
-    : cost_(cost), limits_(limits) {
-  const int64_t last = pos + len;
+ChunkBoundaries::ChunkBoundaries(const CostModel& cost, int64_t pos, const PlanLimits& limits,
+                                 std::span<const int32_t> chunks, double makespan_us)
+    : cost_(cost), limits_(limits), makespan_us_(makespan_us) {
   ends_.push_back(pos);
-  double wanted = static_cast<double>(pos);
-  for (size_t i = 0; i < lengths.size() && ends_.back() < last; ++i) {
-    wanted += lengths[i];
-    const bool all = i + 1 == lengths.size() && last - ends_.back() <= limits.max_chunk;
-    ends_.push_back(all ? last : RoundEnd(ends_.back(), wanted, last, limits));
-  }
-  while (ends_.back() < last) {
-    ends_.push_back(
-        RoundEnd(ends_.back(), static_cast<double>(ends_.back()) + limits.max_chunk, last, limits));
-  }
-  makespan_us_ = Makespan(cost_, pos, Lengths());
+  for (int32_t chunk : chunks) ends_.push_back(ends_.back() + chunk);
 }
 
 std::vector<int32_t> ChunkBoundaries::Lengths() const {
@@ -117,19 +81,48 @@ bool ChunkBoundaries::Sweep(int64_t step) {
   return any;
 }
 
+// Gives one alignment's worth of tokens from one chunk to another, whatever is between them.
+bool ChunkBoundaries::Transfer() {
+  const size_t num_chunks = ends_.size() - 1;
+  bool any = false;
+  for (size_t from = 0; from < num_chunks; ++from) {
+    for (size_t to = 0; to < num_chunks; ++to) {
+      if (from == to) continue;
+      const int64_t move = from < to ? -limits_.align : limits_.align;
+      const size_t first = std::min(from, to) + 1, last = std::max(from, to);
+      const std::vector<int64_t> old_ends = ends_;
+      for (size_t idx = first; idx <= last; ++idx) ends_[idx] += move;
+      const bool allowed =
+          ends_[from + 1] > ends_[from] && MayEnd(first, ends_[first]) && MayEnd(last, ends_[last]);
+      const double makespan = allowed ? Makespan(cost_, ends_.front(), Lengths()) : makespan_us_;
+      if (makespan < makespan_us_ * (1 - 1e-9)) {
+        makespan_us_ = makespan;
+        any = true;
+      } else {
+        ends_ = old_ends;
+      }
+    }
+  }
+  return any;
+}
+
 void ChunkBoundaries::Improve() {
   const auto num_chunks = static_cast<int64_t>(ends_.size()) - 1;
   if (num_chunks < 2) return;
   // Each sweep costs about num_chunks * num_stages * 6 predictions of some 20 ns.
-  const int64_t per_sweep = num_chunks * static_cast<int64_t>(cost_.stages.size()) * 6;
-  int64_t budget = 60'000;
+  const int64_t per_round = num_chunks * static_cast<int64_t>(cost_.stages.size());
+  int64_t budget = 40'000;
   const int64_t mean = (ends_.back() - ends_.front()) / num_chunks;
-  int64_t step = std::max<int64_t>(FloorTo(mean / 4, limits_.align), limits_.align);
+  int64_t step = std::max<int64_t>(mean / 4 - mean / 4 % limits_.align, limits_.align);
   while (budget > 0) {
-    budget -= per_sweep;
+    budget -= 6 * per_round;
     if (Sweep(step)) continue;
-    if (step == limits_.align) break;
-    step = std::max<int64_t>(FloorTo(step / 2, limits_.align), limits_.align);
+    if (step > limits_.align) {
+      step = std::max<int64_t>(step / 2 - step / 2 % limits_.align, limits_.align);
+      continue;
+    }
+    budget -= num_chunks * num_chunks * per_round;
+    if (budget < 0 || !Transfer()) break;
   }
 }
 

@@ -1,10 +1,12 @@
-// ChunkBoundaries: the ends of a prompt's chunks as whole numbers, rounded, and moved while the makespan
-// falls.
+// ChunkBoundaries: the ends of a prompt's chunks, moved while the makespan falls. For stages that differ,
+// chunks of equal time are not quite the best: before a slow stage that comes late, small chunks fill the
+// pipeline sooner.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "plan/cost_model.h"
@@ -12,14 +14,11 @@
 
 namespace penstock {
 
-// The length of the first of several chunks, `first` long before rounding.
-int32_t RoundFirstChunk(int64_t pos, int64_t len, double first, const PlanLimits& limits);
-
 class ChunkBoundaries {
  public:
-  // `cost` outlives it.
-  ChunkBoundaries(const CostModel& cost, int64_t pos, int64_t len, const PlanLimits& limits,
-                  const std::vector<double>& lengths);
+  // `cost` outlives it. `makespan_us` is that of `chunks`.
+  ChunkBoundaries(const CostModel& cost, int64_t pos, const PlanLimits& limits,
+                  std::span<const int32_t> chunks, double makespan_us);
 
   double makespan_us() const { return makespan_us_; }
   std::vector<int32_t> Lengths() const;
@@ -33,6 +32,7 @@ class ChunkBoundaries {
   void ComputeTimes(size_t chunk, std::vector<double>* times) const;
   void ComputeAfter();
   bool Sweep(int64_t step);
+  bool Transfer();
 
   const CostModel& cost_;
   const PlanLimits limits_;

@@ -92,7 +92,8 @@ int32_t EqualLatencyPlanner::NextChunk(const ChunkQuery& query) {
 void EqualLatencyPlanner::OnStep(const StepTiming& timing) {
   if (!need_timing_ || timing.stamps.empty()) return;
   const StageStamp& last = timing.stamps.back();
-  manager_.OnBatch(timing.chunks, static_cast<double>(last.end_us - last.begin_us) / 1000);
+  const double time_us = static_cast<double>(last.end_us) - static_cast<double>(last.begin_us);
+  manager_.OnBatch(timing.chunks, time_us / 1000);
 }
 
 }  // namespace penstock

@@ -41,6 +41,8 @@ struct PlannerOptions {
   int32_t max_model_len = 0;
   double max_step_us = 0;  // most time for a step on any stage; 0: no limit
 
+  double fixed_target_us = 0;  // optimal only, > 0: every chunk aims at this time; for comparisons
+
   // profiling_chunk_config's, where the operator gave them: they hold in every policy but static.
   std::optional<double> smooth_factor = {};  // (0, 1]
   std::optional<int32_t> min_chunk = {};     // 1 … max_tokens

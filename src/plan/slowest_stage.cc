@@ -38,7 +38,7 @@ double LongestOnStage(const StageCost& cost, double pos, double target_us, doubl
     const double step = excess / slope;
     len -= step;
     if (len <= 0) return 0;
-    if (step < 1e-3) break;
+    if (step < 0.05) break;  // the next would be far smaller
   }
   return len;
 }
@@ -65,7 +65,7 @@ double SlowestStage::ChunkUs(double pos, double len) const {
 double SlowestStage::LongestChunk(double pos, double target_us, double max_len) const {
   double len = max_len;
   for (const StageCost& stage : stages_) {
-    if (stage.PredictChunk(pos, len) > target_us) len = LongestOnStage(stage, pos, target_us, len);
+    len = LongestOnStage(stage, pos, target_us, len);
   }
   return len;
 }

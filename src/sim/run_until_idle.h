@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "engine/engine_core.h"
@@ -19,8 +20,22 @@ struct TimedEvent {
   std::function<void(EngineCore& core, int64_t now_us)> happen;
 };
 
-// Lets events happen when their time has come (they must be in order), and time pass, until there are no
-// events left and no step is in flight. `clock` is the executor's.
+// Where events come from that are not all known before: a client sends its next request when the last one has
+// ended.
+class EventSource {
+ public:
+  virtual ~EventSource() = default;
+  // When something happens next; nothing where that is not known yet. A time that has passed means now.
+  virtual std::optional<int64_t> NextUs() const = 0;
+  // Lets the first event happen. REQUIRES: NextUs() <= now_us.
+  virtual void HappenNext(EngineCore& core, int64_t now_us) = 0;
+};
+
+// Lets events happen when their time has come, and time pass, until no event is known and no step is in
+// flight. `clock` is the executor's.
+void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock, EventSource& source);
+
+// The same with events that are known. They must be in order.
 void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock,
                   std::vector<TimedEvent> events = {});
 

@@ -51,7 +51,7 @@ void SimExecutor::BeginStages() {
       const std::optional<int64_t> begin_us = NextBeginUs(idx);
       if (!begin_us || *begin_us > clock_.now_us()) break;
       const auto stage = static_cast<int32_t>(in_flight.stamps.size());
-      const int64_t end_us = *begin_us + config_.cost(WithoutCancelled(in_flight), stage);
+      const int64_t end_us = *begin_us + CostOf(in_flight, stage);
       const int64_t recv_us = stage == 0 ? in_flight.submit_us : in_flight.stamps.back().end_us;
       in_flight.stamps.push_back(
           {.stage = stage, .recv_us = recv_us, .begin_us = *begin_us, .end_us = end_us});
@@ -60,17 +60,21 @@ void SimExecutor::BeginStages() {
   }
 }
 
-Step SimExecutor::WithoutCancelled(StepInFlight& in_flight) {
+// Of what has not been cancelled.
+int64_t SimExecutor::CostOf(StepInFlight& in_flight, int32_t stage) {
+  const Step& step = *in_flight.step;
+  const auto is_cancelled = [&](const Chunk& chunk) { return cancelled_.contains(chunk.seq); };
+  if (std::none_of(step.chunks.begin(), step.chunks.end(), is_cancelled)) return config_.cost(step, stage);
   Step rest;
-  rest.step_id = in_flight.step->step_id;
-  for (const Chunk& chunk : in_flight.step->chunks) {
-    if (cancelled_.contains(chunk.seq)) {
+  rest.step_id = step.step_id;
+  for (const Chunk& chunk : step.chunks) {
+    if (is_cancelled(chunk)) {
       in_flight.skipped.insert(chunk.seq);
     } else {
       rest.chunks.push_back(chunk);
     }
   }
-  return rest;
+  return config_.cost(rest, stage);
 }
 
 std::optional<int64_t> SimExecutor::NextEventUs() const {
@@ -97,6 +101,7 @@ std::unique_ptr<StepResult> SimExecutor::Poll() {
   StepInFlight& oldest = steps_.front();
   if (oldest.stamps.back().end_us + oldest.fault.delay_us > clock_.now_us()) return nullptr;
   auto result = std::make_unique<StepResult>(Execute(oldest));
+  if (config_.observer) config_.observer(*oldest.step, *result, oldest.submit_us);
   steps_.pop_front();
   return result;
 }

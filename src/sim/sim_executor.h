@@ -46,6 +46,8 @@ struct SimConfig {
   bool track_contents = true;
   SimSampler::Script script = nullptr;
   std::function<SimFault(const Step&)> fault = nullptr;
+  // Is shown every step together with its result, when the result is polled.
+  std::function<void(const Step& step, const StepResult& result, int64_t submit_us)> observer = nullptr;
 };
 
 class SimExecutor : public Executor {
@@ -77,7 +79,7 @@ class SimExecutor : public Executor {
   // When the stage that is next for step `idx` begins with it; nothing while that is not known.
   std::optional<int64_t> NextBeginUs(size_t idx) const;
   void BeginStages();
-  Step WithoutCancelled(StepInFlight& in_flight);
+  int64_t CostOf(StepInFlight& in_flight, int32_t stage);
   StepResult Execute(StepInFlight& in_flight);
   void ExecuteChunk(const Chunk& chunk, const SimFault& fault, StepResult& result);
   void CheckChunk(const Chunk& chunk);

@@ -26,6 +26,8 @@ Value Callable::OfFunction(Context& context, Function function, std::string_view
 
 Value Callable::OfMethod(Context& context, Value self, Filter method, std::string_view name) {
   if (!context.Charge(sizeof(Callable))) return Value();
+  if (self.is_string() && !context.StepChars(self.string().size()))
+    return Value();  // most look at every character
   auto callable = std::make_shared<Callable>(context, std::string(name));
   callable->method = method;
   callable->self = std::move(self);

@@ -56,11 +56,13 @@ class Context {
   // Takes `cost` steps. False if the rendering has failed or is over its budget.
   bool Step(size_t cost = 1) {
     steps_left_ -= static_cast<int64_t>(cost);
-    if (steps_left_ < 0) [[unlikely]]
+    if (steps_left_ < 0 && !failed()) [[unlikely]]
       Fail("more than {} steps", limits_.max_steps);
     return !failed();
   }
   bool StepBytes(size_t bytes) { return Step(1 + bytes / 256); }
+  // For work on each of `count` characters.
+  bool StepChars(size_t count) { return Step(1 + count / 32); }
 
   // Counts `bytes` as live, before they are allocated. False, and nothing counted, if that would be too many.
   bool Charge(size_t bytes) {

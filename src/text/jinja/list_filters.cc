@@ -163,6 +163,7 @@ Value Unique(Call& call, const Value& value) {
     const Value key =
         SortKey(context, call.Has(1) ? AttributeAt(context, item, call.At(1)) : item, call.BoolAt(0, false));
     if (std::ranges::any_of(keys, [&](const Value& other) { return Equal(context, other, key); })) continue;
+    if (context.failed()) return Value();  // comparisons cost steps
     keys.push_back(key);
     unique.push_back(std::move(item));
   }

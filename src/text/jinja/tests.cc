@@ -30,6 +30,7 @@ bool Never(Call&, const Value&) { return false; }
 template <bool (*kWanted)(char32_t), bool (*kUnwanted)(char32_t)>
 bool AllCased(Call& call, const Value& value) {
   const std::string text = ToStr(call.context(), value);
+  if (!call.context().StepChars(text.size())) return false;
   bool any = false;
   for (size_t i = 0, len = 0; i < text.size(); i += len) {
     const char32_t c = CharAt(std::string_view(text).substr(i), len);

@@ -100,7 +100,14 @@ std::string FormatOne(Context& context, const Spec& spec, const Value& value) {
 std::string MapChars(std::string_view text, char32_t (*map)(char32_t)) {
   std::string out;
   out.reserve(text.size());
-  for (size_t i = 0, len = 0; i < text.size(); i += len) AppendChar(map(CharAt(text.substr(i), len)), out);
+  for (size_t i = 0, len = 0; i < text.size(); i += len) {
+    const char32_t c = CharAt(text.substr(i), len);
+    if (c == U'ß' && map == ToUpper) {
+      out += "SS";  // the one letter of common use whose capital is two
+    } else {
+      AppendChar(map(c), out);
+    }
+  }
   return out;
 }
 
