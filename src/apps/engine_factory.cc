@@ -29,7 +29,7 @@ EngineConfig MakeEngineConfig(const RunConfig& run, const EnginePlan& plan) {
   config.scheduler.num_stages = run.num_stages;
   config.scheduler.long_prefill_token_threshold = run.long_prefill_token_threshold;
   config.scheduler.enable_prefix_caching = run.enable_prefix_caching;
-  config.scheduler.policy = run.priority_scheduling ? SchedulingPolicy::kPriority : SchedulingPolicy::kFcfs;
+  config.scheduler.policy = run.scheduling_policy;
   config.scheduler.prefix_hash_key = RandomSipKey();
   config.vocab_size = plan.model.vocab_size;
   config.eos_token_ids = plan.model.eos_token_ids;

@@ -40,7 +40,7 @@ constexpr FlagSpec kImplementedFlags[] = {
     {"kernel-isa", "", kString, kDo, "penstock", "auto",
      "Kernels: auto (the best that this processor can run), ref (plain loops, slow), or a name: generic, "
      "avx2, avx512, avx512_bf16, …"},
-    {"trace-file", "", kString, kDo, "penstock", "",
+    {"trace-file", "--trace", kString, kDo, "penstock", "",
      "Write a timeline of every step on every stage to this file (Chrome trace JSON; ui.perfetto.dev opens "
      "it)."},
     {"block-size", "", kInt, kDo, "CacheConfig", "64",
@@ -67,10 +67,11 @@ constexpr FlagSpec kImplementedFlags[] = {
     {"long-prefill-token-threshold", "", kSize, kDo, "SchedulerConfig", "0",
      "Cut chunks of one prompt to this many tokens, so that others fit beside it. 0: no such cut.", "", 0,
      std::numeric_limits<int32_t>::max()},
-    {"scheduling-policy", "", kString, kDo, "SchedulerConfig", "fcfs",
-     "Who runs first: fcfs (first come, first served), or priority (the request's \"priority\", lower "
-     "first).",
-     "fcfs|priority"},
+    {"scheduling-policy", "", kString, kDo, "SchedulerConfig", "srpt",
+     "Whose prompt is computed first: srpt (the one with the least predicted work left; waiting counts, so "
+     "that none waits for ever), fcfs (first come, first served), or priority (the request's \"priority\", "
+     "lower first).",
+     "fcfs|priority|srpt"},
     {"additional-config", "", kJson, kDo, "VllmConfig", "",
      "JSON; known keys: profiling_chunk_config, also inside scheduler_config. It is checked; chunks are "
      "static for now."},

@@ -72,7 +72,7 @@ Status ResolveCache(const ParsedFlags& flags, RunConfig* config) {
   return OkStatus();
 }
 
-void ResolveScheduler(const ParsedFlags& flags, RunConfig* config) {
+Status ResolveScheduler(const ParsedFlags& flags, RunConfig* config) {
   config->max_num_batched_tokens = static_cast<int32_t>(flags.Int("max-num-batched-tokens"));
   config->max_num_seqs = static_cast<int32_t>(flags.Int("max-num-seqs"));
   if (flags.Given("max-num-queued-reqs")) {
@@ -81,7 +81,8 @@ void ResolveScheduler(const ParsedFlags& flags, RunConfig* config) {
   if (flags.Given("max-num-queued-tokens"))
     config->max_num_queued_tokens = flags.Int("max-num-queued-tokens");
   config->long_prefill_token_threshold = static_cast<int32_t>(flags.Int("long-prefill-token-threshold"));
-  config->priority_scheduling = flags.String("scheduling-policy") == "priority";
+  ASSIGN_OR_RETURN(config->scheduling_policy, ParseSchedulingPolicy(flags.String("scheduling-policy")));
+  return OkStatus();
 }
 
 }  // namespace
@@ -91,7 +92,7 @@ Result<RunConfig> ResolveRunConfig(const ParsedFlags& flags, const Environment& 
   RETURN_IF_ERROR(ResolveModel(flags, &config));
   ResolveRanks(flags, env, &config);
   RETURN_IF_ERROR(ResolveCache(flags, &config));
-  ResolveScheduler(flags, &config);
+  RETURN_IF_ERROR(ResolveScheduler(flags, &config));
   config.allow_long_max_model_len = env.allow_long_max_model_len;
   config.log_stats_interval_s = env.log_stats_interval_s;
 

@@ -14,6 +14,7 @@
 #include "apps/profiling_chunk_config.h"
 #include "base/json.h"
 #include "base/status.h"
+#include "sched/scheduler_config.h"
 #include "tensor/dtype.h"
 
 namespace penstock {
@@ -46,7 +47,7 @@ struct RunConfig {
   std::optional<int32_t> max_num_queued_reqs;
   std::optional<int64_t> max_num_queued_tokens;
   int32_t long_prefill_token_threshold = 0;
-  bool priority_scheduling = false;
+  SchedulingPolicy scheduling_policy = SchedulingPolicy::kSrpt;
 
   double log_stats_interval_s = 10;
   std::optional<ProfilingChunkConfig> profiling_chunk;

@@ -47,6 +47,16 @@ TEST(RunConfig, BadValues) {
             "--override-generation-config: got [1], expected a JSON object");
 }
 
+TEST(RunConfig, SchedulingPolicyAndTrace) {
+  EXPECT_EQ(Resolve({"m"})->scheduling_policy, SchedulingPolicy::kSrpt);
+  EXPECT_EQ(Resolve({"m", "--scheduling-policy", "fcfs"})->scheduling_policy, SchedulingPolicy::kFcfs);
+  EXPECT_EQ(Resolve({"m", "--scheduling-policy", "priority"})->scheduling_policy,
+            SchedulingPolicy::kPriority);
+  EXPECT_FALSE(Resolve({"m", "--scheduling-policy", "lifo"}).ok());
+  EXPECT_EQ(Resolve({"m", "--trace", "a.json"})->trace_file, "a.json");
+  EXPECT_EQ(Resolve({"m", "--trace-file", "a.json"})->trace_file, "a.json");
+}
+
 TEST(RunConfig, FlagsWinOverTheEnvironment) {
   const Environment env{.omp_num_threads = 3, .pp_layer_partition = "1,2", .log_level = "DEBUG"};
   EXPECT_EQ(Resolve({"m"}, env)->threads_per_rank, 3);

@@ -51,7 +51,7 @@ Result<ServerOptions> MakeServerOptions(const CommandSetup& setup) {
                                                                          run.override_generation_config));
   options.default_sampling = defaults.params;
   options.default_max_tokens = defaults.max_tokens;
-  options.allow_priority = run.priority_scheduling;
+  options.allow_priority = run.scheduling_policy == SchedulingPolicy::kPriority;
   options.sse_keep_alive_interval_seconds = static_cast<double>(flags.Int("sse-keep-alive-interval"));
   if (flags.Bool("enable-tokenizer-info-endpoint")) {
     ASSIGN_OR_RETURN(options.tokenizer_info, ReadJsonFile(run.tokenizer_dir + "/tokenizer_config.json"));
@@ -75,7 +75,7 @@ Json DescribeConfig(const RunConfig& run, const EnginePlan& plan) {
       {"num_gpu_blocks", plan.memory.num_blocks},
       {"kv_cache_memory_bytes", plan.memory.kv_bytes},
       {"enable_prefix_caching", run.enable_prefix_caching},
-      {"scheduling_policy", run.priority_scheduling ? "priority" : "fcfs"},
+      {"scheduling_policy", SchedulingPolicyName(run.scheduling_policy)},
       {"long_prefill_token_threshold", run.long_prefill_token_threshold},
       {"seed", run.seed},
   };

@@ -110,6 +110,7 @@ void EngineCore::Admit(Request request, OutputSink sink, int64_t arrival_us) {
     spec.min_tokens_bans = StopIds(config_.eos_token_ids, request.sampling);
   spec.params = std::move(request.sampling);
   spec.priority = request.priority;
+  spec.arrival_us = arrival_us;
   spec.cache_salt = std::move(request.cache_salt);
   scheduler_.Add(std::move(spec));
 }
@@ -139,6 +140,7 @@ void EngineCore::EndRequest(SeqId seq, FinishReason reason, Status error, int64_
 
 void EngineCore::SetCost(const CostModel& cost) {
   CHECK_EQ(cost.num_stages(), executor_.num_stages());
+  cost_ = cost;
   planner_->SetCost(cost);
   scheduler_.SetCost(cost);
 }
@@ -177,7 +179,11 @@ bool EngineCore::Tick(int64_t now_us) {
 
 bool EngineCore::SubmitSteps(int64_t now_us) {
   bool any = false;
-  while (std::unique_ptr<Step> step = scheduler_.Next()) {
+  for (;;) {
+    next_wake_us_ = pacer_.NotBeforeUs(executor_.FirstStage(), now_us);
+    if (next_wake_us_ > now_us) return any;
+    std::unique_ptr<Step> step = scheduler_.Next();
+    if (!step) break;
     StepInFlight& in_flight = in_flight_.emplace_back();
     for (const Chunk& chunk : step->chunks) {
       in_flight.num_tokens += chunk.len;
@@ -189,11 +195,13 @@ bool EngineCore::SubmitSteps(int64_t now_us) {
       LiveRequest& request = requests_.at(chunk.seq);
       if (request.times.first_scheduled_us == 0) request.times.first_scheduled_us = now_us;
     }
+    pacer_.OnSubmit(cost_.known() ? cost_.stages[0].Predict(WorkOf(in_flight.chunks)) : 0);
     stall_.OnSubmit(in_flight.num_tokens, now_us);
     if (trace_) trace_->OnSubmit(*step, now_us);
     executor_.Submit(std::move(step));
     any = true;
   }
+  next_wake_us_ = SubmitPacer::kNever;
   return any;
 }
 
@@ -205,6 +213,7 @@ void EngineCore::TakeResult(StepResult result, int64_t now_us) {
     prefill_us_ = 0.9 * prefill_us_ + static_cast<double>(now_us - stall_.last_progress_us());
     prefill_tokens_ = 0.9 * prefill_tokens_ + step.num_prompt_tokens;
   }
+  pacer_.OnResult();
   stall_.OnResult(now_us);
   stats_.OnStep(result, step.num_tokens, step.num_prompt_tokens);
   Measure(step, result);

@@ -24,6 +24,7 @@
 #include "engine/request.h"
 #include "engine/stall_detector.h"
 #include "engine/step_trace.h"
+#include "engine/submit_pacer.h"
 #include "engine/token_text.h"
 #include "plan/chunk_planner.h"
 #include "plan/cost_estimator.h"
@@ -49,9 +50,11 @@ class EngineCore {
   void Abort(const std::string& request_id, int64_t now_us);
   void AbortAll(int64_t now_us);
 
-  // Takes all results that are there, then submits all steps that can be. Returns whether there were any of
-  // either.
+  // Takes all results that are there, then submits all steps that can be and are due. Returns whether there
+  // were any of either.
   bool Tick(int64_t now_us);
+  // When Tick() is to be called again even if nothing happens until then; SubmitPacer::kNever: need not be.
+  int64_t NextWakeUs() const { return next_wake_us_; }
 
   bool idle() const { return requests_.empty(); }  // no live request; steps may be in flight
   int32_t steps_in_flight() const { return scheduler_.steps_in_flight(); }
@@ -126,6 +129,9 @@ class EngineCore {
   int64_t published_version_ = 0;  // of the estimator's models: the one that the planner has
   int32_t steps_unpublished_ = 0;  // since there is a newer one
   std::unordered_set<SeqId> begun_prompts_;  // some chunks, but not the last one, are scheduled
+  CostModel cost_;
+  SubmitPacer pacer_;
+  int64_t next_wake_us_ = SubmitPacer::kNever;
   SeqId next_seq_ = 1;
   Status failure_;
   int32_t consecutive_failures_ = 0;

@@ -460,7 +460,9 @@ class EngineProperty : public testing::TestWithParam<int> {
     scheduler.max_num_batched_tokens = scheduler.max_num_seqs + Draw(40);
     scheduler.max_steps_in_flight = Draw(2) ? 0 : 1 + Draw(8);
     scheduler.enable_prefix_caching = Draw(4) > 0;
-    scheduler.policy = Draw(2) ? SchedulingPolicy::kFcfs : SchedulingPolicy::kPriority;
+    const SchedulingPolicy policies[] = {SchedulingPolicy::kFcfs, SchedulingPolicy::kPriority,
+                                         SchedulingPolicy::kSrpt};
+    scheduler.policy = policies[Draw(3)];
     return config;
   }
 
@@ -499,6 +501,12 @@ TEST_P(EngineProperty, EveryRequestEndsOnceWithTheRightTokens) {
   };
   Rig rig(config, std::move(sim));
   rig.core.StartTrace();
+  // Whatever is predicted, right or wrong, changes when things happen and nothing else.
+  const auto set_random_cost = [this, &rig](EngineCore& core, int64_t) {
+    const StageCost stage{
+        .step_us = 10.0 * Draw(2000), .token_us = 0.1 * Draw(100), .pair_us = 0.1 * Draw(2)};
+    if (stage.IsSound()) core.SetCost({std::vector<StageCost>(rig.executor.num_stages(), stage)});
+  };
 
   std::vector<Request> requests;
   std::vector<TimedEvent> events;
@@ -508,6 +516,7 @@ TEST_P(EngineProperty, EveryRequestEndsOnceWithTheRightTokens) {
     requests.push_back(RandomRequest(i, config));
     time_us += Draw(2) * Draw(400);
     events.push_back({time_us, [&, i](EngineCore&, int64_t) { rig.Admit(requests[i]); }});
+    if (Draw(8) == 0) events.push_back({time_us + Draw(100), set_random_cost});
     if (Draw(6) > 0) continue;
     const int victim = Draw(i + 1);
     aborted.insert(requests[victim].request_id);

@@ -194,7 +194,7 @@ void ThreadedEngine::Run() {
   NameThisThread("engine");
   int64_t next_log_us = StallDetector::kNever;
   for (;;) {
-    Inbox inbox = WaitForWork(next_log_us);
+    Inbox inbox = WaitForWork(Earlier(next_log_us, core_.NextWakeUs()));
     const bool stop = inbox.stop;
     busy_since_us_ = NowUs();
     Apply(inbox);
@@ -211,10 +211,11 @@ ThreadedEngine::Inbox ThreadedEngine::WaitForWork(int64_t until_us) {
   {
     std::unique_lock lock(bell_->mutex);
     auto ringing = [this] { return bell_->ringing; };
+    constexpr int64_t kLongestWaitUs = 3'600'000'000;
     if (until_us == StallDetector::kNever) {
       bell_->rung.wait(lock, ringing);
     } else {
-      const int64_t wait_us = Earlier(until_us - NowUs(), config_.log_interval_us);
+      const int64_t wait_us = Earlier(until_us - NowUs(), kLongestWaitUs);
       bell_->rung.wait_for(lock, std::chrono::microseconds(wait_us), ringing);
     }
     bell_->ringing = false;

@@ -14,6 +14,10 @@
 namespace penstock {
 namespace {
 
+// The engine plans around steps of some length at the first stage; of the end of a shorter one it is not
+// told, which saves a wake-up for each token.
+constexpr int64_t kToldStepUs = 5'000;
+
 constexpr size_t kUnbounded = std::numeric_limits<size_t>::max();
 
 }  // namespace
@@ -74,18 +78,35 @@ void Pipeline::StageLoop(int32_t stage_idx, const RankFactory& make_rank, Bounde
       if (!hidden) continue;  // stopping
       packet->hidden = *std::move(hidden);
     }
+    const int64_t begin_us = NowUs();
+    if (stage_idx == 0) first_stage_begin_us_ = begin_us;
     stage.Execute(*packet, recv_us);
+    if (stage_idx == 0) {
+      first_stage_begin_us_ = 0;
+      --first_stage_steps_;
+    }
     if (stage_idx + 1 < options_.num_stages) {
       inboxes_[stage_idx + 1]->Push(*std::move(packet));
+      if (stage_idx == 0 && NowUs() - begin_us >= kToldStepUs) Notify();
     } else {
       Finish(*std::move(packet));
     }
   }
 }
 
+FirstStageLoad Pipeline::FirstStage() const {
+  FirstStageLoad load{.num_steps = first_stage_steps_, .begin_us = {}};
+  if (const int64_t begin_us = first_stage_begin_us_; begin_us != 0) load.begin_us = begin_us;
+  return load;
+}
+
 void Pipeline::Finish(StagePacket packet) {
   free_hidden_.Push(std::move(packet.hidden));
   results_.Push(std::move(packet.result));
+  Notify();
+}
+
+void Pipeline::Notify() {
   std::unique_lock lock(notify_mutex_);
   const auto notify = notify_;  // called without the lock, and kept until it has returned
   lock.unlock();
@@ -103,6 +124,7 @@ void Pipeline::Submit(std::unique_ptr<Step> step) {
   packet.result = std::make_unique<StepResult>();
   packet.result->step_id = step->step_id;
   packet.step = std::move(step);
+  ++first_stage_steps_;
   inboxes_[0]->Push(std::move(packet));
 }
 

@@ -49,6 +49,7 @@ class Pipeline : public Executor {
   int num_stages() const override { return options_.num_stages; }
   void Submit(std::unique_ptr<Step> step) override;
   std::unique_ptr<StepResult> Poll() override;
+  FirstStageLoad FirstStage() const override;
   void SetNotify(std::function<void()> notify) override;
   void Cancel(SeqId seq) override;
 
@@ -56,6 +57,7 @@ class Pipeline : public Executor {
   explicit Pipeline(const PipelineOptions& options);
   void StageLoop(int32_t stage_idx, const RankFactory& make_rank, BoundedQueue<Status>& ready);
   void Finish(StagePacket packet);
+  void Notify();
 
   const PipelineOptions options_;
   CancelSet cancelled_;
@@ -66,6 +68,8 @@ class Pipeline : public Executor {
   BoundedQueue<Buffer> free_hidden_;
   BoundedQueue<std::unique_ptr<StepResult>> results_;
   std::atomic<bool> stopping_{false};
+  std::atomic<int32_t> first_stage_steps_{0};
+  std::atomic<int64_t> first_stage_begin_us_{0};  // 0: it works on nothing
   std::vector<std::thread> threads_;
 };
 

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <numeric>
 
+#include "base/clock.h"
 #include "pipeline/fake_model.h"
 #include "pipeline/local_ranks.h"
 
@@ -159,6 +160,49 @@ TEST(PipelineTest, TheFirstStageRunsAheadOfASlowLastStage) {
   release.count_down();
   for (int i = 0; i < 5; ++i) EXPECT_TRUE(pipeline.Next().tokens.empty());
   EXPECT_EQ(pipeline.Next().tokens[0].id, FakeModel::NextToken(prompt));
+}
+
+TEST(PipelineTest, TellsWhatIsBeforeTheFirstStageAndWhenItHasPassed) {
+  FakePipeline pipeline(2);
+  std::latch begun(1), release(1), last_release(1);
+  pipeline.models[0]->on_forward = [&](const ModelBatch& batch) {
+    if (batch.spans[0].pos > 0) return;
+    begun.count_down();
+    release.wait();
+    std::this_thread::sleep_for(std::chrono::milliseconds(6));  // long enough to be told of
+  };
+  pipeline.models[1]->on_forward = [&](const ModelBatch&) { last_release.wait(); };
+  std::mutex mutex;
+  std::condition_variable wake;
+  int num_told = 0;
+  pipeline.executor->SetNotify([&] {
+    std::lock_guard lock(mutex);
+    ++num_told;
+    wake.notify_all();
+  });
+  const auto wait_for = [&](int count) {
+    std::unique_lock lock(mutex);
+    return wake.wait_for(lock, std::chrono::seconds(20), [&] { return num_told >= count; });
+  };
+  EXPECT_EQ(pipeline.executor->FirstStage().num_steps, 0);
+  const auto prompt = Prompt(8, 4);
+  const int64_t before_us = NowUs();
+  for (int32_t i = 0; i < 2; ++i)
+    pipeline.executor->Submit(MakeStep(i + 1, {MakeChunk(1, prompt, i * 4, 4)}));
+  begun.wait();
+  const FirstStageLoad load = pipeline.executor->FirstStage();
+  EXPECT_EQ(load.num_steps, 2);
+  ASSERT_TRUE(load.begin_us.has_value());
+  EXPECT_GE(*load.begin_us, before_us);
+  EXPECT_LE(*load.begin_us, NowUs());
+  release.count_down();
+  EXPECT_TRUE(wait_for(1));  // the last stage has ended nothing
+  EXPECT_EQ(pipeline.executor->Poll(), nullptr);
+  EXPECT_LE(pipeline.executor->FirstStage().num_steps, 1);
+  last_release.count_down();
+  EXPECT_TRUE(wait_for(3));
+  EXPECT_EQ(pipeline.executor->FirstStage().num_steps, 0);
+  EXPECT_EQ(pipeline.executor->FirstStage().begin_us, std::nullopt);
 }
 
 TEST(PipelineTest, CancelledChunksAreSkippedAndTheirNeighboursUnharmed) {

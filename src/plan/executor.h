@@ -7,10 +7,17 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "plan/step.h"
 
 namespace penstock {
+
+// What the first stage has before it.
+struct FirstStageLoad {
+  int32_t num_steps = 0;            // submitted, and not ended there; it works on the oldest of them
+  std::optional<int64_t> begin_us;  // when it began with that one, by the clock of the stamps
+};
 
 class Executor {
  public:
@@ -26,8 +33,13 @@ class Executor {
   // The next result, or null if none is there yet; never waits.
   virtual std::unique_ptr<StepResult> Poll() = 0;
 
-  // `notify` is called, from any thread, whenever Poll() may have something. Set while no step is in flight;
-  // the one before it may still be called once.
+  // What has reached the first stage and not passed it. An executor that cannot tell says that there is
+  // nothing: then steps are submitted as soon as they can be.
+  virtual FirstStageLoad FirstStage() const { return {}; }
+
+  // `notify` is called, from any thread, whenever Poll() may have something, and when the first stage has
+  // ended a step that took some time. Set while no step is in flight; the one before it may still be called
+  // once.
   virtual void SetNotify(std::function<void()> notify) = 0;
 
   // A hint: stages that have not yet begun a chunk of this sequence may skip it. The results of steps in

@@ -31,6 +31,9 @@ class PrefixCache {
   // to be logits. Nobody holds the blocks for it yet.
   std::vector<BlockId> Lookup(Sequence& seq) const;
 
+  // How many blocks Lookup() would find.
+  int32_t NumCachedBlocks(Sequence& seq) const { return static_cast<int32_t>(Lookup(seq).size()); }
+
   // Is at least half of what a waiting sequence would have to compute, after its `num_cached_blocks`,
   // announced by running ones?
   bool ShouldDefer(Sequence& seq, int32_t num_cached_blocks) const;

@@ -1,8 +1,8 @@
 // Next() makes a plan and commits it. Planning changes nothing but who holds which blocks (a sequence may be
 // admitted, grow or be preempted); what is in the step is settled in Commit() alone.
 //
-// Order within a step: the sequences in decode whose last token is known, then chunks of running prompts,
-// then prompts of waiting sequences, each in the order of service, until the budget is used up.
+// Order within a step: the sequences in decode whose last token is known, in the order of arrival; then
+// prompts, running and waiting alike, in the order of service, until the budget is used up.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/scheduler.h"
@@ -41,6 +41,31 @@ class Scheduler::StepPlan {
   std::vector<ChunkShape> shapes_;
 };
 
+class Scheduler::PromptCursor {
+ public:
+  explicit PromptCursor(const Scheduler& scheduler)
+      : waiting_(scheduler.waiting_.begin()), waiting_end_(scheduler.waiting_.end()) {
+    std::copy_if(scheduler.running_.begin(), scheduler.running_.end(), std::back_inserter(running_),
+                 [](const Sequence* seq) { return seq->in_prefill(); });
+    std::sort(running_.begin(), running_.end(), ServedBefore());
+  }
+
+  // Null at the end. The one before it may have begun to run since.
+  Sequence* Next() {
+    const bool any_running = next_running_ < running_.size();
+    if (waiting_ != waiting_end_ && (!any_running || ServedBefore()(*waiting_, running_[next_running_]))) {
+      return *waiting_++;
+    }
+    return any_running ? running_[next_running_++] : nullptr;
+  }
+  void SkipWaiting() { waiting_ = waiting_end_; }
+
+ private:
+  std::set<Sequence*, ServedBefore>::const_iterator waiting_, waiting_end_;
+  std::vector<Sequence*> running_;
+  size_t next_running_ = 0;
+};
+
 namespace {
 
 SchedulerConfig WithDefaults(SchedulerConfig config) {
@@ -55,6 +80,7 @@ SchedulerConfig WithDefaults(SchedulerConfig config) {
 Scheduler::Scheduler(const SchedulerConfig& config, ChunkPlanner& planner)
     : config_(WithDefaults(config)),
       planner_(planner),
+      order_(config.policy, config.srpt_ageing),
       pool_(config.num_blocks),
       cache_(pool_, config.prefix_hash_key, config.block_size, config.enable_prefix_caching) {}
 
@@ -80,14 +106,30 @@ void Scheduler::Add(SequenceSpec spec) {
   const Status status = CheckPromptLength(prompt_len);
   CHECK(status.ok()) << status.message();
   CHECK_GE(spec.params.max_tokens, 1);
-  if (config_.policy == SchedulingPolicy::kFcfs) spec.priority = 0;
+  if (config_.policy != SchedulingPolicy::kPriority) spec.priority = 0;
   const auto max_len =
       static_cast<int32_t>(std::min<int64_t>(prompt_len + spec.params.max_tokens, config_.max_seq_len()));
 
   auto seq = std::make_unique<Sequence>(std::move(spec), next_arrival_++, max_len);
-  waiting_.insert(seq.get());
+  BeginWaiting(*seq);
   const SeqId id = seq->id;
   CHECK(sequences_.try_emplace(id, std::move(seq)).second) << "sequence " << id;
+}
+
+void Scheduler::BeginWaiting(Sequence& seq) {
+  seq.state = SequenceState::kWaiting;
+  seq.prefill_begin = cache_.NumCachedBlocks(seq) * config_.block_size;
+  seq.service_key = order_.KeyOf(seq);
+  waiting_.insert(&seq);
+}
+
+void Scheduler::SetCost(const CostModel& cost) {
+  order_.SetCost(cost);
+  waiting_.clear();
+  for (const auto& [id, seq] : sequences_) {
+    seq->service_key = order_.KeyOf(*seq);
+    if (seq->state == SequenceState::kWaiting) waiting_.insert(seq.get());
+  }
 }
 
 const Sequence* Scheduler::Find(SeqId id) const {
@@ -103,8 +145,13 @@ SchedulerStats Scheduler::stats() const {
   stats.steps_in_flight = steps_in_flight();
   for (const auto& [id, seq] : sequences_) {
     if (seq->state == SequenceState::kEnded) continue;
+    const bool waits = seq->state == SequenceState::kWaiting;
+    const bool deferred = waits && cache_.IsDeferred(*seq);
     stats.waiting_prompt_tokens += std::max(0, seq->prompt_len - seq->num_computed);
-    if (seq->state == SequenceState::kWaiting && cache_.IsDeferred(*seq)) ++stats.num_deferred;
+    stats.num_deferred += deferred;
+    if (!order_.has_cost() || deferred) continue;  // little is left of a deferred one when its turn comes
+    stats.waiting_prompt_us +=
+        waits ? order_.RemainingUs(*seq) : order_.WorkUs(seq->num_computed, seq->prefill_len);
   }
   return stats;
 }
@@ -121,8 +168,7 @@ std::unique_ptr<Step> Scheduler::Next() {
   PlanDecodes(plan);
   const size_t num_decodes = plan.picks().size();
   if (HasPrefillWork()) AnnounceStep(plan);
-  PlanPrefills(plan);
-  PlanAdmissions(plan);
+  PlanPrompts(plan);
   const bool only_decodes = plan.picks().size() == num_decodes;
   if (only_decodes && (num_decodes == 0 || steps_in_flight() >= config_.num_stages)) return nullptr;
   return Commit(plan);
@@ -152,43 +198,57 @@ void Scheduler::PlanDecodes(StepPlan& plan) {
   }
 }
 
-void Scheduler::PlanPrefills(StepPlan& plan) {
-  for (Sequence* seq : running_) {
-    if (plan.budget_tokens() == 0) return;
-    if (!seq->in_prefill()) continue;
-    const int32_t len = PlanChunk(*seq, seq->num_scheduled, plan);
-    if (len > 0) plan.Add(*seq, seq->num_scheduled, len, /*is_decode=*/false);
-  }
+bool Scheduler::MayAdmit() const {
+  // A preempted sequence whose blocks are still in use comes before all that arrived after it.
+  return num_draining_preempted_ == 0 && static_cast<int32_t>(running_.size()) < config_.max_num_seqs;
 }
 
-void Scheduler::PlanAdmissions(StepPlan& plan) {
-  // A preempted sequence whose blocks are still in use comes before all that arrived after it.
-  if (num_draining_preempted_ > 0) return;
-  for (auto it = waiting_.begin(); it != waiting_.end();) {
-    if (plan.budget_tokens() == 0 || static_cast<int32_t>(running_.size()) >= config_.max_num_seqs) return;
-    Sequence& seq = **it++;
-    if (TryAdmit(seq, plan) == Admission::kRefused) return;
+void Scheduler::PlanPrompts(StepPlan& plan) {
+  PromptCursor prompts(*this);
+  while (plan.budget_tokens() > 0) {
+    Sequence* const seq = prompts.Next();
+    if (seq == nullptr) return;
+    if (seq->state == SequenceState::kRunning) {
+      const int32_t len = PlanChunk(*seq, seq->num_scheduled, plan);
+      if (len > 0) plan.Add(*seq, seq->num_scheduled, len, /*is_decode=*/false);
+    } else if (!MayAdmit() || TryAdmit(*seq, plan) == Admission::kRefused) {
+      prompts.SkipWaiting();  // nobody overtakes the one that waits for room
+    }
   }
 }
 
 // What waits, for the planner: in the order of service, as far as it wants to know.
 void Scheduler::AnnounceStep(const StepPlan& plan) {
   constexpr size_t kMostDemands = 256;
+  RefreshExpectedHits();
   demands_.clear();
-  auto add = [&](const Sequence& seq, int32_t pos, bool is_running) {
-    if (demands_.size() < kMostDemands) {
-      demands_.push_back(
-          {.seq = seq.id, .pos = pos, .remaining = seq.num_tokens() - pos, .is_running = is_running});
-    }
-  };
-  for (const Sequence* seq : running_) {
-    if (seq->in_prefill()) add(*seq, seq->num_scheduled, true);
+  PromptCursor prompts(*this);
+  while (const Sequence* seq = demands_.size() < kMostDemands ? prompts.Next() : nullptr) {
+    const bool is_running = seq->state == SequenceState::kRunning;
+    if (!is_running && cache_.IsDeferred(*seq)) continue;
+    const int32_t pos = is_running ? seq->num_scheduled : seq->prefill_begin;
+    demands_.push_back(
+        {.seq = seq->id, .pos = pos, .remaining = seq->num_tokens() - pos, .is_running = is_running});
   }
-  for (const Sequence* seq : waiting_) add(*seq, 0, false);
+  if (demands_.empty()) return;  // all wait for what is in flight
   planner_.BeginStep({.prefills = demands_,
                       .step_chunks = plan.shapes(),
                       .steps_in_flight = steps_in_flight(),
                       .max_tokens = plan.budget_tokens()});
+}
+
+// What is cached changes while sequences wait. Those that come next are looked up again.
+void Scheduler::RefreshExpectedHits() {
+  constexpr size_t kMostLookups = 8;
+  std::vector<Sequence*> next;
+  for (auto it = waiting_.begin(); it != waiting_.end() && next.size() < kMostLookups; ++it) {
+    if (!cache_.IsDeferred(**it)) next.push_back(*it);
+  }
+  for (Sequence* seq : next) {
+    if (cache_.NumCachedBlocks(*seq) * config_.block_size == seq->prefill_begin) continue;
+    waiting_.erase(seq);
+    BeginWaiting(*seq);
+  }
 }
 
 int32_t Scheduler::PlanChunk(const Sequence& seq, int32_t pos, const StepPlan& plan) {
@@ -252,8 +312,9 @@ void Scheduler::BeginRunning(Sequence& seq, std::vector<BlockId> cached_blocks) 
     counters_.prefix_cache_hits += num_cached_tokens;
   }
   cache_.Announce(seq, num_cached);
-  seq.state = SequenceState::kRunning;
   waiting_.erase(&seq);
+  seq.state = SequenceState::kRunning;
+  seq.prefill_begin = num_cached_tokens;
   running_.insert(&seq);
 }
 
@@ -265,6 +326,7 @@ std::unique_ptr<Step> Scheduler::Commit(const StepPlan& plan) {
     const Chunk& chunk = step->chunks.emplace_back(seq->MakeChunk(len, config_.block_size));
     in_flight.chunks.push_back({.seq = seq, .end = chunk.pos + len, .samples = chunk.sample.has_value()});
     seq->num_scheduled += len;
+    seq->service_key = order_.KeyOf(*seq);
     ++seq->num_steps_in_flight;
   }
   return step;

@@ -3,12 +3,13 @@
 // Continuous batching over a pipeline. A step holds the next token of sequences in decode and chunks of
 // prompts, within a budget of tokens. All chunks of a prompt may be in flight at once: nothing waits for the
 // result of a chunk but the token that the last one draws. Sequences in decode are spread evenly over as many
-// steps as there are stages, so that every stage has work.
+// steps as there are stages, so that every stage has work. Prompts, running and waiting, are served in one
+// order (service_order.h): one that is running and comes too late for a step pauses, and keeps its blocks.
 //
 // Blocks: a sequence begins to run when there are blocks for all its tokens; in decode it grows block by
-// block. Where there are none left, the running sequence that comes last in the order of service loses its
-// blocks and is computed again later, its generated tokens included. The first in the order of service is
-// never interrupted, so every sequence ends. Blocks are released when no step in flight uses them.
+// block. Where there are none left, the running sequence that arrived last loses its blocks and is computed
+// again later, its generated tokens included. The one that arrived first (of the best priority) is never
+// interrupted, so every sequence ends. Blocks are released when no step in flight uses them.
 //
 // Single-threaded, deterministic, no clock.
 //
@@ -31,6 +32,7 @@
 #include "sched/prefix_cache.h"
 #include "sched/scheduler_config.h"
 #include "sched/sequence.h"
+#include "sched/service_order.h"
 
 namespace penstock {
 
@@ -49,6 +51,7 @@ struct SchedulerStats {
   int32_t num_held_blocks = 0;
   int32_t steps_in_flight = 0;
   int64_t waiting_prompt_tokens = 0;  // prompt tokens not yet computed, of all sequences
+  double waiting_prompt_us = 0;       // predicted time for them on the slowest stage; 0: no cost is known
   uint64_t preemptions = 0;
   uint64_t prefix_cache_queries = 0;  // tokens looked up
   uint64_t prefix_cache_hits = 0;     // tokens found
@@ -81,17 +84,10 @@ class Scheduler {
   SchedulerStats stats() const;
   const SchedulerConfig& config() const { return config_; }
   void ResetPrefixCache() { pool_.DropCached(); }
-  // For the predicted work of prompts.
-  void SetCost(const CostModel& cost) { cost_ = cost; }
+  // For the predicted work of prompts, from now on.
+  void SetCost(const CostModel& cost);
 
  private:
-  struct ByOrderOfService {
-    bool operator()(const Sequence* a, const Sequence* b) const {
-      return a->priority != b->priority ? a->priority < b->priority : a->arrival < b->arrival;
-    }
-  };
-  using Queue = std::set<Sequence*, ByOrderOfService>;
-
   struct ChunkInFlight {
     Sequence* seq;
     int32_t end;  // position after its last token
@@ -102,22 +98,27 @@ class Scheduler {
     std::vector<ChunkInFlight> chunks;
   };
 
-  class StepPlan;  // what the step being made will hold (scheduler.cc)
+  class StepPlan;      // what the step being made will hold (scheduler.cc)
+  class PromptCursor;  // prompts in the order of service (scheduler.cc)
   enum class Admission { kAdmitted, kDeferred, kRefused };
 
   // Next(): each adds to the plan; Commit turns it into a step.
   void PlanDecodes(StepPlan& plan);
-  void PlanPrefills(StepPlan& plan);
-  void PlanAdmissions(StepPlan& plan);
+  void PlanPrompts(StepPlan& plan);
   std::unique_ptr<Step> Commit(const StepPlan& plan);
 
   bool HasPrefillWork() const;
+  bool MayAdmit() const;
   int32_t DecodesPerStep() const;
   void AnnounceStep(const StepPlan& plan);
+  void RefreshExpectedHits();
   int32_t PlanChunk(const Sequence& seq, int32_t pos, const StepPlan& plan);
   Admission TryAdmit(Sequence& seq, StepPlan& plan);
   int32_t NumGrowingSequences() const;
   void BeginRunning(Sequence& seq, std::vector<BlockId> cached_blocks);
+
+  // Puts a sequence into the waiting queue, where its predicted work says.
+  void BeginWaiting(Sequence& seq);
 
   // A block for the next token of a sequence in decode; false if there is none now.
   bool Grow(Sequence& seq);
@@ -135,13 +136,13 @@ class Scheduler {
 
   const SchedulerConfig config_;
   ChunkPlanner& planner_;
-  CostModel cost_;
+  ServiceOrder order_;
   BlockPool pool_;
   PrefixCache cache_;
 
   std::unordered_map<SeqId, std::unique_ptr<Sequence>> sequences_;
-  Queue waiting_;
-  Queue running_;
+  std::set<Sequence*, ServedBefore> waiting_;
+  std::set<Sequence*, ArrivedBefore> running_;
   int32_t num_draining_ = 0;            // preempted or ended, with steps in flight
   int32_t num_draining_preempted_ = 0;  // of these
   std::deque<StepInFlight> in_flight_;

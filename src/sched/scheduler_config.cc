@@ -6,6 +6,26 @@
 
 namespace penstock {
 
+std::string_view SchedulingPolicyName(SchedulingPolicy policy) {
+  switch (policy) {
+    case SchedulingPolicy::kFcfs:
+      return "fcfs";
+    case SchedulingPolicy::kPriority:
+      return "priority";
+    case SchedulingPolicy::kSrpt:
+      break;
+  }
+  return "srpt";
+}
+
+Result<SchedulingPolicy> ParseSchedulingPolicy(std::string_view name) {
+  for (const SchedulingPolicy policy :
+       {SchedulingPolicy::kFcfs, SchedulingPolicy::kPriority, SchedulingPolicy::kSrpt}) {
+    if (SchedulingPolicyName(policy) == name) return policy;
+  }
+  return InvalidArgument("scheduling policy \"{}\", expected fcfs, priority or srpt", name);
+}
+
 int32_t SchedulerConfig::max_seq_len() const {
   return static_cast<int32_t>(
       std::min<int64_t>(max_model_len, static_cast<int64_t>(num_blocks) * static_cast<int64_t>(block_size)));
@@ -25,6 +45,7 @@ Status SchedulerConfig::Validate() const {
   if (long_prefill_token_threshold < 0) {
     return InvalidArgument("long_prefill_token_threshold is {}", long_prefill_token_threshold);
   }
+  if (!(srpt_ageing > 0)) return InvalidArgument("srpt_ageing is {}, expected more than 0", srpt_ageing);
   if (max_num_batched_tokens < max_num_seqs) {
     return InvalidArgument("max_num_batched_tokens ({}) must be at least max_num_seqs ({})",
                            max_num_batched_tokens, max_num_seqs);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "base/status.h"
 #include "sched/sip_hash.h"
@@ -13,7 +14,12 @@ namespace penstock {
 enum class SchedulingPolicy {
   kFcfs,      // first come, first served
   kPriority,  // lower Request::priority first, then first come; sequences of low priority may wait for long
+  kSrpt,      // prompts with the shortest predicted remaining work first, with ageing (service_order.h)
 };
+
+std::string_view SchedulingPolicyName(SchedulingPolicy policy);  // "fcfs", "priority", "srpt"
+// kInvalidArgument, with the names that there are.
+Result<SchedulingPolicy> ParseSchedulingPolicy(std::string_view name);
 
 struct SchedulerConfig {
   int32_t max_num_batched_tokens = 2048;  // in one step
@@ -25,7 +31,8 @@ struct SchedulerConfig {
   int32_t max_steps_in_flight = 0;           // 0: num_stages + 1
   int32_t long_prefill_token_threshold = 0;  // most tokens of one prompt in a step; 0: no limit
   bool enable_prefix_caching = true;
-  SchedulingPolicy policy = SchedulingPolicy::kFcfs;
+  SchedulingPolicy policy = SchedulingPolicy::kSrpt;
+  double srpt_ageing = 0.1;     // kSrpt: seconds of work that a second of waiting makes up for, > 0
   SipKey prefix_hash_key = {};  // secret: RandomSipKey()
 
   // Tokens of the longest sequence that can run: max_model_len, or what all blocks hold if that is less.

@@ -83,8 +83,7 @@ void Scheduler::SettleIfDrained(Sequence& seq) {
     return;
   }
   --num_draining_preempted_;
-  seq.state = SequenceState::kWaiting;
-  waiting_.insert(&seq);
+  BeginWaiting(seq);
 }
 
 // ---- Results ------------------------------------------------------------------------

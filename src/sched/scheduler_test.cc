@@ -48,6 +48,7 @@ class Rig {
         scheduler(config, *this->planner) {}
 
   void Add(SequenceSpec spec) {
+    spec.arrival_us = clock.now_us();
     specs[spec.id] = spec;
     scheduler.Add(std::move(spec));
   }
@@ -133,6 +134,14 @@ SchedulerConfig SmallConfig() {
   return config;
 }
 
+constexpr SchedulingPolicy kAllPolicies[] = {SchedulingPolicy::kFcfs, SchedulingPolicy::kPriority,
+                                             SchedulingPolicy::kSrpt};
+
+// `us` for a token on each of two stages, and `pair_us` for each pair of tokens.
+CostModel TokenCost(double us, double pair_us = 0) {
+  return {.stages = std::vector<StageCost>(2, {.token_us = us, .pair_us = pair_us})};
+}
+
 TEST(Scheduler, AllChunksOfAPromptAreInFlightUpToTheCap) {
   SchedulerConfig config = SmallConfig();
   config.num_blocks = 100;
@@ -200,9 +209,11 @@ TEST(Scheduler, LongPrefillThresholdLeavesRoomForOthers) {
   rig.Add(Spec(1, Prompt(100), 1));
   rig.Add(Spec(2, Prompt(20, 500), 1));
   rig.SubmitAll();
-  EXPECT_EQ(rig.sent[0].len, 8);
-  EXPECT_EQ(rig.sent[1].seq, 2u);
-  EXPECT_EQ(rig.sent[1].len, 8);
+  std::map<SeqId, int32_t> first_step;
+  for (const Sent& chunk : rig.sent) {
+    if (chunk.step_id == 1) first_step[chunk.seq] += chunk.len;
+  }
+  EXPECT_EQ(first_step, (std::map<SeqId, int32_t>{{1, 8}, {2, 8}}));
 }
 
 TEST(Scheduler, CachedPrefixIsNotComputedAgain) {
@@ -317,7 +328,7 @@ TEST(Scheduler, PreemptsTheLatestAndRecomputesIt) {
 }
 
 TEST(Scheduler, PriorityDecidesWhoIsServedAndWhoIsPreempted) {
-  for (SchedulingPolicy policy : {SchedulingPolicy::kFcfs, SchedulingPolicy::kPriority}) {
+  for (SchedulingPolicy policy : kAllPolicies) {
     SchedulerConfig config = SmallConfig();
     config.max_num_seqs = 1;
     config.policy = policy;
@@ -330,8 +341,8 @@ TEST(Scheduler, PriorityDecidesWhoIsServedAndWhoIsPreempted) {
     rig.Run();
     std::vector<SeqId> order;
     for (const Sent& chunk : rig.sent) order.push_back(chunk.seq);
-    const bool fcfs = policy == SchedulingPolicy::kFcfs;
-    EXPECT_EQ(order, fcfs ? std::vector<SeqId>({1, 2, 3}) : std::vector<SeqId>({3, 2, 1}));
+    const bool by_priority = policy == SchedulingPolicy::kPriority;
+    EXPECT_EQ(order, by_priority ? std::vector<SeqId>({3, 2, 1}) : std::vector<SeqId>({1, 2, 3}));
   }
   SchedulerConfig config = SmallConfig();
   config.policy = SchedulingPolicy::kPriority;
@@ -472,6 +483,160 @@ TEST(Scheduler, PlannerCannotStopTheEngine) {
   EXPECT_EQ(scheduler.Next(), nullptr);
 }
 
+// ---- The order of prompts ------------------------------------------------------------------------
+
+// The sequences of each step that has been submitted, in the order in which they are in it.
+std::vector<SeqId> SequencesOf(const Rig& rig, uint64_t step_id) {
+  std::vector<SeqId> seqs;
+  for (const Sent& chunk : rig.sent) {
+    if (chunk.step_id == step_id) seqs.push_back(chunk.seq);
+  }
+  return seqs;
+}
+
+TEST(Scheduler, AShortPromptIsInTheNextStepOfALongOne) {
+  for (SchedulingPolicy policy : kAllPolicies) {
+    SchedulerConfig config = SmallConfig();
+    config.policy = policy;
+    Rig rig(config, {.cost = SimpleStepCost{.per_step_us = 100}});
+    rig.scheduler.SetCost(TokenCost(10));
+    rig.Add(Spec(1, Prompt(190), 1));
+    for (int i = 0; i < 3; ++i) rig.Advance();  // it has chunks behind it, and more to come
+    const uint64_t next_step = rig.sent.back().step_id + 1;
+    rig.Add(Spec(2, Prompt(8, 500), 1));
+    rig.Run();
+    const bool srpt = policy == SchedulingPolicy::kSrpt;
+    EXPECT_EQ(SequencesOf(rig, next_step), srpt ? std::vector<SeqId>({2, 1}) : std::vector<SeqId>({1}));
+    for (SeqId id : {1, 2}) EXPECT_EQ(rig.outputs[id], rig.Expected(id));
+  }
+}
+
+TEST(Scheduler, ABetterPriorityOvertakesAPromptThatRuns) {
+  SchedulerConfig config = SmallConfig();
+  config.policy = SchedulingPolicy::kPriority;
+  Rig rig(config, {.cost = SimpleStepCost{.per_step_us = 100}});
+  rig.Add(Spec(1, Prompt(190), 1));
+  rig.SubmitAll();
+  const uint64_t next_step = rig.sent.back().step_id + 1;
+  SequenceSpec urgent = Spec(2, Prompt(8, 500), 1);
+  urgent.priority = -1;
+  rig.Add(urgent);
+  rig.Run();
+  EXPECT_EQ(SequencesOf(rig, next_step), std::vector<SeqId>({2, 1}));
+}
+
+TEST(Scheduler, TheShortestRemainingWorkComesFirstWhateverItsTokens) {
+  SchedulerConfig config = SmallConfig();
+  config.max_num_seqs = 1;
+  config.num_blocks = 200;
+  Rig rig(config, {});
+  rig.Add(Spec(9, Prompt(40), 1));
+  rig.Run();  // the first 36 tokens of prompt 1 are cached
+  rig.scheduler.SetCost(TokenCost(1, 1));
+  rig.Add(Spec(1, Prompt(80), 1));        // 44 tokens, but behind 36
+  rig.Add(Spec(2, Prompt(60, 500), 1));   // 60, which cost less than those
+  rig.Add(Spec(3, Prompt(120, 900), 1));  // the most of all
+  rig.Add(Spec(4, Prompt(4, 300), 1));
+  rig.Run();
+  std::vector<SeqId> order;
+  for (const Sent& chunk : rig.sent) {
+    if (order.empty() || order.back() != chunk.seq) order.push_back(chunk.seq);
+  }
+  EXPECT_EQ(order, std::vector<SeqId>({9, 4, 2, 1, 3}));
+}
+
+TEST(Scheduler, ANewCostModelReordersWhatWaits) {
+  SchedulerConfig config = SmallConfig();
+  config.max_num_seqs = 1;
+  Rig rig(config, {});
+  rig.Add(Spec(1, Prompt(40), 1));
+  rig.clock.AdvanceTo(500);
+  rig.Add(Spec(2, Prompt(8, 500), 1));
+  rig.scheduler.SetCost(TokenCost(1));  // the 500 us that 1 has waited count for more than its 32 us
+  rig.Run();
+  EXPECT_EQ(rig.sent[0].seq, 1u);
+}
+
+// Keeps what the scheduler says of each step.
+class ListeningPlanner : public StaticChunkPlanner {
+ public:
+  void BeginStep(const StepQuery& query) override {
+    demands.assign(query.prefills.begin(), query.prefills.end());
+    asked.clear();
+  }
+  int32_t NextChunk(const ChunkQuery& query) override {
+    asked.push_back(query.seq);
+    return StaticChunkPlanner::NextChunk(query);
+  }
+  std::vector<PrefillDemand> demands;
+  std::vector<SeqId> asked;
+};
+
+TEST(Scheduler, ThePlannerHearsOfPromptsInTheOrderOfServiceWithTheirExpectedHits) {
+  auto planner = std::make_unique<ListeningPlanner>();
+  ListeningPlanner& heard = *planner;
+  SchedulerConfig config = SmallConfig();
+  config.max_num_batched_tokens = 64;
+  Rig rig(config, {.cost = SimpleStepCost{.per_step_us = 100}}, std::move(planner));
+  rig.scheduler.SetCost(TokenCost(1));
+  rig.Add(Spec(1, Prompt(40), 1));
+  rig.Run();
+  rig.Add(Spec(2, Prompt(190, 100), 1));
+  ASSERT_NE(rig.scheduler.Next(), nullptr);
+  rig.Add(Spec(3, Prompt(150, 400), 1));
+  rig.Add(Spec(4, Prompt(46), 1));
+  ASSERT_NE(rig.scheduler.Next(), nullptr);
+  ASSERT_EQ(heard.demands.size(), 3u);
+  const PrefillDemand expected[] = {{4, 40, 6, false}, {2, 64, 126, true}, {3, 0, 150, false}};
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(heard.demands[i].seq, expected[i].seq);
+    EXPECT_EQ(heard.demands[i].pos, expected[i].pos);
+    EXPECT_EQ(heard.demands[i].remaining, expected[i].remaining);
+    EXPECT_EQ(heard.demands[i].is_running, expected[i].is_running);
+  }
+  EXPECT_EQ(heard.asked, std::vector<SeqId>({4, 2}));  // the budget ends there
+}
+
+// However many short prompts keep coming, a long one that has waited remaining / ageing comes before all that
+// arrive from then on.
+class AgeingProperty : public testing::TestWithParam<int> {};
+
+TEST_P(AgeingProperty, NobodyArrivesBeforeALongPromptForEver) {
+  std::mt19937 random(GetParam());
+  auto draw = [&](int n) { return static_cast<int32_t>(random() % n); };
+  SchedulerConfig config = SmallConfig();
+  config.num_blocks = 400;
+  config.max_model_len = 1000;
+  config.srpt_ageing = 0.05 * (1 + draw(20));
+  constexpr double kTokenUs = 10;
+  Rig rig(config, {.cost = SimpleStepCost{.per_token_us = kTokenUs}});
+  rig.scheduler.SetCost(TokenCost(kTokenUs));
+  const int32_t long_len = 200 + draw(600);
+  rig.Add(Spec(1, Prompt(long_len), 1));
+  const double work_us = kTokenUs * long_len;
+  const double bound_us = work_us / config.srpt_ageing;
+
+  std::map<SeqId, int64_t> arrivals;
+  SeqId next_id = 2;
+  while (rig.outputs[1].empty()) {
+    ASSERT_LT(rig.clock.now_us(), 4 * bound_us + 4 * work_us) << "starved";
+    // More than can be served: enough for every step to be full of them.
+    while (rig.scheduler.stats().num_waiting < 40) {
+      arrivals[next_id] = rig.clock.now_us();
+      rig.Add(Spec(next_id, Prompt(8 + draw(24), 1000 + 50 * (next_id % 100)), 1));
+      ++next_id;
+    }
+    rig.Advance();
+  }
+  // By the time it ended it had not been overtaken by any that came after the bound.
+  for (const Sent& chunk : rig.sent) {
+    if (chunk.seq == 1) continue;
+    EXPECT_LE(arrivals[chunk.seq], bound_us + 2000) << "sequence " << chunk.seq;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, AgeingProperty, testing::Range(0, 30));
+
 // ---- Random runs ------------------------------------------------------------------------
 
 class SchedulerProperty : public testing::TestWithParam<int> {};
@@ -500,7 +665,8 @@ TEST_P(SchedulerProperty, OutputsAreThoseOfAnUnconstrainedRun) {
   config.max_steps_in_flight = draw(2) ? 0 : 1 + draw(8);
   config.long_prefill_token_threshold = draw(3) ? 0 : 1 + draw(20);
   config.enable_prefix_caching = draw(4) > 0;
-  config.policy = draw(2) ? SchedulingPolicy::kFcfs : SchedulingPolicy::kPriority;
+  config.policy = kAllPolicies[draw(3)];
+  config.srpt_ageing = draw(2) ? 0.1 : 0.01 * (1 + draw(1000));
   const int32_t longest = config.max_seq_len();
   std::set<SeqId> cancelled;
   const bool cancels = draw(2);
@@ -527,6 +693,11 @@ TEST_P(SchedulerProperty, OutputsAreThoseOfAnUnconstrainedRun) {
     ++next_id;
     rig.Add(std::move(spec));
   };
+  auto set_random_cost = [&] {
+    const std::vector<StageCost> stages(
+        config.num_stages, {.token_us = 0.1 * draw(50), .floor_us = 1, .pair_us = 0.1 * draw(2)});
+    rig.scheduler.SetCost({.stages = stages});
+  };
 
   while (next_id <= num_seqs || !rig.scheduler.idle()) {
     while (next_id <= num_seqs && (rig.scheduler.idle() || draw(4) == 0)) add_random();
@@ -535,6 +706,7 @@ TEST_P(SchedulerProperty, OutputsAreThoseOfAnUnconstrainedRun) {
       if (rig.scheduler.Find(id)) cancelled.insert(id);
       if (rig.scheduler.End(id)) rig.executor.Cancel(id);
     }
+    if (draw(20) == 0) set_random_cost();
     const bool any = rig.Advance();
     ASSERT_TRUE(any || rig.scheduler.idle()) << "nothing in flight, and sequences waiting";
   }

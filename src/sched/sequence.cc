@@ -23,6 +23,7 @@ Sequence::Sequence(SequenceSpec spec, uint64_t arrival, int32_t max_len)
       seed(spec.seed),
       priority(spec.priority),
       arrival(arrival),
+      arrival_us(spec.arrival_us),
       cache_salt(std::move(spec.cache_salt)),
       min_tokens_bans(std::move(spec.min_tokens_bans)),
       prompt_len(static_cast<int32_t>(spec.prompt_ids.size())),

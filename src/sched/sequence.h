@@ -30,6 +30,7 @@ struct SequenceSpec {
   SamplingParams params;
   uint64_t seed = 0;
   int32_t priority = 0;
+  int64_t arrival_us = 0;  // when its request came; not earlier than that of any added before, about
   std::string cache_salt;
   std::vector<TokenId> min_tokens_bans;  // not drawn while fewer than params.min_tokens have been
 };
@@ -62,6 +63,7 @@ struct Sequence {
   const uint64_t seed;
   const int32_t priority;
   const uint64_t arrival;  // 1, 2, 3, … in the order of arrival
+  const int64_t arrival_us;
   const std::string cache_salt;
   const std::vector<TokenId> min_tokens_bans;
   const int32_t prompt_len;
@@ -69,7 +71,9 @@ struct Sequence {
 
   SequenceState state = SequenceState::kWaiting;
   std::vector<TokenId> tokens;
-  int32_t prefill_len = 0;  // tokens known when it last began to run
+  int32_t prefill_len = 0;    // tokens known when it last began to run
+  int32_t prefill_begin = 0;  // tokens that were cached then; of a waiting one: that would be, as last seen
+  double service_key = 0;     // ServiceOrder's; of a waiting sequence it changes only outside of the queue
   int32_t num_scheduled = 0;
   int32_t num_computed = 0;
   int32_t num_steps_in_flight = 0;

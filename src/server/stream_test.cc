@@ -234,7 +234,8 @@ TEST_F(StreamTest, SlowReaderIsDroppedAndBlocksNobody) {
   options_.http.high_water_bytes = 8192;
   engine_.mutable_limits().max_model_len = 200'000;
   Start();
-  engine_.SetScript({.text = std::string(150'000, 'x')});
+  // So slow that it still runs when the client is dropped: else there is nothing to abort.
+  engine_.SetScript({.text = std::string(150'000, 'x'), .token_us = 100});
   const Json body = Chat({{"stream", true}, {"logprobs", true}, {"top_logprobs", 20}});
   TestClient slow(port(), /*receive_buffer=*/4096);
   slow.SendRaw(TestClient::Format("POST", "/v1/chat/completions", body.dump()));

@@ -30,6 +30,7 @@ void RealtimeSimExecutor::Submit(std::unique_ptr<Step> step) {
     std::lock_guard lock(mutex_);
     CatchUp();
     sim_.Submit(std::move(step));
+    first_stage_steps_ = sim_.FirstStage().num_steps;
   }
   changed_.notify_all();
 }
@@ -40,6 +41,11 @@ std::unique_ptr<StepResult> RealtimeSimExecutor::Poll() {
   std::unique_ptr<StepResult> result = std::move(results_.front());
   results_.pop_front();
   return result;
+}
+
+FirstStageLoad RealtimeSimExecutor::FirstStage() const {
+  std::lock_guard lock(mutex_);
+  return sim_.FirstStage();
 }
 
 void RealtimeSimExecutor::SetNotify(std::function<void()> notify) {
@@ -85,6 +91,8 @@ void RealtimeSimExecutor::Run() {
       results_.push_back(std::move(result));
       any = true;
     }
+    const int32_t steps_before = std::exchange(first_stage_steps_, sim_.FirstStage().num_steps);
+    any |= first_stage_steps_ < steps_before;
     if (!any || !notify_) continue;
     const std::function<void()> notify = notify_;
     lock.unlock();

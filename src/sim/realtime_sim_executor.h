@@ -28,6 +28,7 @@ class RealtimeSimExecutor : public Executor {
   int num_stages() const override { return num_stages_; }
   void Submit(std::unique_ptr<Step> step) override;
   std::unique_ptr<StepResult> Poll() override;
+  FirstStageLoad FirstStage() const override;
   void SetNotify(std::function<void()> notify) override;
   void Cancel(SeqId seq) override;
 
@@ -46,6 +47,7 @@ class RealtimeSimExecutor : public Executor {
   SimExecutor sim_;                                  // GUARDED_BY(mutex_)
   std::deque<std::unique_ptr<StepResult>> results_;  // GUARDED_BY(mutex_)
   std::function<void()> notify_;                     // GUARDED_BY(mutex_)
+  int32_t first_stage_steps_ = 0;                    // GUARDED_BY(mutex_): as last told
   bool hung_ = false;                                // GUARDED_BY(mutex_)
   bool stop_ = false;                                // GUARDED_BY(mutex_)
   std::thread thread_;

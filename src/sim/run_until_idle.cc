@@ -33,6 +33,9 @@ void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock, 
     event_us = source.NextUs();
     std::optional<int64_t> next_us = executor.NextEventUs();
     if (event_us) next_us = std::min(next_us.value_or(*event_us), *event_us);
+    if (core.NextWakeUs() != SubmitPacer::kNever) {
+      next_us = std::min(next_us.value_or(core.NextWakeUs()), core.NextWakeUs());
+    }
     if (!next_us) return;
     clock.AdvanceTo(std::max(*next_us, clock.now_us()));
   }

@@ -85,9 +85,22 @@ std::optional<int64_t> SimExecutor::NextEventUs() const {
     if (idx == 0 && in_flight.stamps.size() == stage_free_us_.size()) {
       event_us = in_flight.stamps.back().end_us + in_flight.fault.delay_us;
     }
+    if (in_flight.stamps.size() == 1 && in_flight.stamps[0].end_us > clock_.now_us()) {
+      event_us = std::min(event_us.value_or(in_flight.stamps[0].end_us), in_flight.stamps[0].end_us);
+    }
     if (event_us && (!next_us || *event_us < *next_us)) next_us = event_us;
   }
   return next_us;
+}
+
+FirstStageLoad SimExecutor::FirstStage() const {
+  FirstStageLoad load;
+  for (const StepInFlight& in_flight : steps_) {
+    const bool begun = !in_flight.stamps.empty();
+    if (begun && in_flight.stamps[0].end_us <= clock_.now_us()) continue;
+    if (load.num_steps++ == 0 && begun) load.begin_us = in_flight.stamps[0].begin_us;
+  }
+  return load;
 }
 
 void SimExecutor::Cancel(SeqId seq) {

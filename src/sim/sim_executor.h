@@ -57,6 +57,7 @@ class SimExecutor : public Executor {
   int num_stages() const override { return config_.num_stages; }
   void Submit(std::unique_ptr<Step> step) override;
   std::unique_ptr<StepResult> Poll() override;
+  FirstStageLoad FirstStage() const override;
   void SetNotify(std::function<void()>) override {}  // whoever moves the clock knows when to poll
   void Cancel(SeqId seq) override;
 

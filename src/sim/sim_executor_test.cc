@@ -62,6 +62,25 @@ TEST_F(SimExecutorTest, StageRecurrence) {
   EXPECT_EQ(executor_->NextEventUs(), std::nullopt);
 }
 
+TEST_F(SimExecutorTest, TellsWhatIsBeforeTheFirstStage) {
+  Make({.num_stages = 2, .cost = [](const Step&, int stage) -> int64_t { return stage == 0 ? 10 : 50; }});
+  EXPECT_EQ(executor_->FirstStage().num_steps, 0);
+  for (int i = 0; i < 2; ++i) Submit({MakeChunk(1, 2 * i, {1, 2}, std::vector<BlockId>(i + 1, i), false)});
+  EXPECT_EQ(executor_->FirstStage().num_steps, 2);
+  EXPECT_EQ(executor_->FirstStage().begin_us, 0);
+  EXPECT_EQ(*executor_->NextEventUs(), 10);
+  clock_.AdvanceTo(10);
+  EXPECT_EQ(executor_->Poll(), nullptr);
+  EXPECT_EQ(executor_->FirstStage().num_steps, 1);
+  EXPECT_EQ(executor_->FirstStage().begin_us, 10);
+  EXPECT_EQ(*executor_->NextEventUs(), 20);  // although nothing begins then
+  clock_.AdvanceTo(20);
+  EXPECT_EQ(executor_->Poll(), nullptr);
+  EXPECT_EQ(executor_->FirstStage().num_steps, 0);
+  EXPECT_EQ(executor_->FirstStage().begin_us, std::nullopt);
+  EXPECT_EQ(*executor_->NextEventUs(), 60);
+}
+
 TEST_F(SimExecutorTest, TokensComeFromWhatTheBlocksHold) {
   Make({.num_stages = 1});
   Submit({MakeChunk(1, 0, {5, 6, 7}, {3, 0}, true)});
