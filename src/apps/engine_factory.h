@@ -26,6 +26,7 @@ struct EnginePlan {
   ModelOptions options;                 // dtype, block size and lengths as resolved
   std::vector<LayerRange> ranges;       // [num_stages]
   std::vector<std::vector<int>> cores;  // [num_stages]
+  std::string kernels;                  // as --kernel-isa names them, "auto" resolved
   MemoryPlan memory;
   uint64_t free_bytes = 0;
 };

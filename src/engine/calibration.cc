@@ -79,7 +79,8 @@ void Calibrator::OnResult(const StepResult& result) {
   const bool is_whole =
       result.status.ok() && result.stamps.size() == static_cast<size_t>(options_.num_stages);
   if (!is_whole) {
-    if (status_.ok()) status_ = result.status.ok() ? Internal("a step came back without stamps") : result.status;
+    if (status_.ok())
+      status_ = result.status.ok() ? Internal("a step came back without stamps") : result.status;
     waiting_.clear();
     phase_ = Phase::kDone;
     return;
@@ -131,7 +132,8 @@ void Calibrator::ProbeNextChunk() {
 }
 
 void Calibrator::ProbeNextHistory() {
-  const int32_t len = std::min(kHistoryProbeChunk, probes_[std::min<size_t>(2, probes_.size() - 1)].shape.chunk.len);
+  const int32_t len =
+      std::min(kHistoryProbeChunk, probes_[std::min<size_t>(2, probes_.size() - 1)].shape.chunk.len);
   while (next_ladder_ < std::size(kHistoryProbeShares)) {
     const double share = kHistoryProbeShares[next_ladder_++];
     const int32_t block_size = options_.limits.block_size;
@@ -177,7 +179,8 @@ void Calibrator::BeginGrid() {
   for (const CalibrationShape& shape : DesignGrid(steps_, options_.limits.block_size, rough_, budget_us)) {
     grid_.push_back({shape, std::vector<std::vector<double>>(options_.num_stages)});
   }
-  // From short to long steps and back: neighbours in the pipeline take about the same time, so none waits long.
+  // From short to long steps and back: neighbours in the pipeline take about the same time, so none waits
+  // long.
   std::vector<size_t> order(grid_.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   for (int repeat = 0; repeat < kCalibrationRepeats; ++repeat) {
@@ -190,7 +193,8 @@ void Calibrator::BeginGrid() {
 }
 
 void Calibrator::EndIfTooLong() {
-  if (phase_ != Phase::kGrid || static_cast<double>(spent_us_) <= kTooLong * static_cast<double>(options_.budget_us)) {
+  if (phase_ != Phase::kGrid ||
+      static_cast<double>(spent_us_) <= kTooLong * static_cast<double>(options_.budget_us)) {
     return;
   }
   waiting_.clear();

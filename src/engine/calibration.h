@@ -4,9 +4,9 @@
 //   the grid three times over ─▶ medians ─▶ samples for the cost model
 //
 // The grid's steps follow one another through the pipeline without a pause, num_stages + 1 at a time, as they
-// do when a long prompt is served: P stages are calibrated in about the time of one, and what stages take from
-// each other (memory bandwidth, shared caches) is in the times as it will be in those to be predicted. Each
-// stage's time is from its own begin to its own end, so waiting for a neighbour is not in it.
+// do when a long prompt is served: P stages are calibrated in about the time of one, and what stages take
+// from each other (memory bandwidth, shared caches) is in the times as it will be in those to be predicted.
+// Each stage's time is from its own begin to its own end, so waiting for a neighbour is not in it.
 //
 // Calibrator has no clock and waits for nothing; RunCalibration() does.
 //
@@ -82,7 +82,7 @@ class Calibrator {
   std::vector<Measured> grid_;
   std::deque<InFlight> waiting_;  // to be submitted
   std::deque<InFlight> in_flight_;
-  size_t next_ladder_ = 0;  // of the chunks, then of the histories
+  size_t next_ladder_ = 0;           // of the chunks, then of the histories
   std::optional<int64_t> begin_us_;  // of the first step
   int64_t spent_us_ = 0;
   double left_us_ = 0;  // guessed, of the grid's steps that are not back

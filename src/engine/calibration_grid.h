@@ -2,8 +2,9 @@
 //
 // Chunks that differ in length at no history tell apart what a step, a token and the floor cost; the same
 // chunks after histories of 1/4, 1/2 and 1 of the longest sequence tell what attention costs; decode tokens
-// are counted by number and by context. What would take too long for the budget is left out, the longest steps
-// first, whether it is the chunk or the history that makes them long: the model extrapolates from the rest.
+// are counted by number and by context. What would take too long for the budget is left out, the longest
+// steps first, whether it is the chunk or the history that makes them long: the model extrapolates from the
+// rest.
 //
 // Pure functions.
 //

@@ -52,10 +52,10 @@ struct EngineStats {
   double prefill_us_per_token = 0;  // of late, with the pipeline busy; 0: not known. Times
                                     // waiting_prompt_tokens: how long a new request may have to wait
   // Of the cost model that the engine measures; nothing where it does not, or not yet.
-  CostModel cost;             // the stages' own work
-  int64_t cost_version = 0;   // rises with every new model
-  FitQuality cost_error;      // of its predictions of late
-  double hop_gap_us = 0;      // what a hop costs besides, mean over the stages
+  CostModel cost;            // the stages' own work
+  int64_t cost_version = 0;  // rises with every new model
+  FitQuality cost_error;     // of its predictions of late
+  double hop_gap_us = 0;     // what a hop costs besides, mean over the stages
   // counters
   uint64_t prompt_tokens = 0;  // prompt tokens of requests whose prefill ended, cached ones included
   uint64_t prompt_tokens_cached = 0;

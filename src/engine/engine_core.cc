@@ -145,9 +145,9 @@ void EngineCore::SetCost(const CostModel& cost) {
   scheduler_.SetCost(cost);
 }
 
-// A new model moves the targets that chunks are cut to, and a prompt is cut best to one target: so it waits until
-// no prompt is between its first and its last chunk. Under steady load that may never be: then it comes after
-// some steps, when being out of date costs more than an uneven chunk.
+// A new model moves the targets that chunks are cut to, and a prompt is cut best to one target: so it waits
+// until no prompt is between its first and its last chunk. Under steady load that may never be: then it comes
+// after some steps, when being out of date costs more than an uneven chunk.
 void EngineCore::PublishCost() {
   if (!estimator_ || estimator_->version() == published_version_) return;
   const bool is_first = published_version_ == 0;

@@ -67,7 +67,8 @@ class EngineCore {
   void ResetPrefixCache() { scheduler_.ResetPrefixCache(); }
 
   // What is known of the pipeline's speed, from now on: for the planner and the order of service.
-  // With EngineConfig::measure_cost the engine does that itself. REQUIRES: one stage for each of the executor's.
+  // With EngineConfig::measure_cost the engine does that itself. REQUIRES: one stage for each of the
+  // executor's.
   void SetCost(const CostModel& cost);
 
   void StartTrace() { trace_.emplace(); }
@@ -126,8 +127,8 @@ class EngineCore {
   std::unordered_map<std::string, SeqId> seq_by_id_;
   std::deque<StepInFlight> in_flight_;
   std::optional<CostEstimator> estimator_;
-  int64_t published_version_ = 0;  // of the estimator's models: the one that the planner has
-  int32_t steps_unpublished_ = 0;  // since there is a newer one
+  int64_t published_version_ = 0;            // of the estimator's models: the one that the planner has
+  int32_t steps_unpublished_ = 0;            // since there is a newer one
   std::unordered_set<SeqId> begun_prompts_;  // some chunks, but not the last one, are scheduled
   CostModel cost_;
   SubmitPacer pacer_;
