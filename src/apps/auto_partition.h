@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "apps/engine_factory.h"
+#include "apps/engine_plan.h"
 #include "apps/run_config.h"
 #include "base/status.h"
 #include "plan/stage_partition.h"

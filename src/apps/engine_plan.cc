@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "apps/engine_plan.h"
+
 #include <algorithm>
 
 #include "apps/auto_partition.h"
-#include "apps/engine_factory.h"
 #include "apps/host_memory.h"
 #include "base/affinity.h"
 #include "base/thread_team.h"

@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-#include "apps/engine_factory.h"
+#include "apps/engine_plan.h"
 #include "apps/run_config.h"
 #include "base/status.h"
 #include "plan/cost_model_json.h"

@@ -9,6 +9,7 @@
 #include "apps/commands.h"
 #include "apps/engine_factory.h"
 #include "apps/flag_help.h"
+#include "apps/planner_setup.h"
 #include "apps/sampling_defaults.h"
 #include "apps/serve_options.h"
 #include "apps/shutdown_signals.h"
@@ -64,6 +65,7 @@ Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
   LogBanner(setup, plan);
   options.server_info = DescribeConfig(run, plan);
   ASSIGN_OR_RETURN(const RunningEngine running, StartEngine(run, std::move(plan)));
+  LogPlanTable(run, running.plan, running.cost.model);
   const std::string template_flag =
       setup.flags.Given("chat-template") ? setup.flags.String("chat-template") : "";
   ASSIGN_OR_RETURN(
@@ -84,6 +86,7 @@ Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
   signals.Wait();
   LogInfo("Shutting down: running requests have {} s to end; once more ends at once.", timeout_s);
   Drain(*server, *running.engine, timeout_s * kMicrosPerSecond);
+  SaveLearntCost(running.cost, running.engine->Stats());
   if (!run.trace_file.empty()) RETURN_IF_ERROR(WriteTrace(run.trace_file, *running.engine));
   LogInfo("Finished.");
   return OkStatus();
