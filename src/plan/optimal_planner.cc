@@ -9,13 +9,22 @@
 namespace penstock {
 namespace {
 
-constexpr double kSmallOverhead = 0.02;   // of a chunk: no target is worth more latency than this buys
-constexpr double kHysteresis = 0.25;      // relative change of the queue's target that counts
-constexpr double kQueueShare = 0.45;      // of the work in the system, spread over the stages, in one chunk
-constexpr double kSpareSlots = 1.25;      // steps in flight for each stage: what is on its way counts too
-constexpr double kOverrun = 1.12;         // of the target, rather than to leave a tail
-constexpr double kSmallPrompt = 0.125;    // of the target: a prompt that gets a step of its own
-constexpr double kLeastRest = 0.125;      // of the target: less room in a step is left empty
+constexpr double kSmallOverhead = 0.02;  // of a chunk: no target is worth more latency than this buys
+constexpr double kHysteresis = 0.2;      // relative change of the queue's target that counts
+constexpr double kQueueShare = 0.28;     // of the work in the system, spread over the stages, in one chunk
+constexpr double kSpareSlots = 1.25;     // steps in flight for each stage: what is on its way counts too
+constexpr double kOverrun = 1.12;        // of the target, rather than to leave a tail
+constexpr double kSmallPrompt = 0.125;   // of the target: a prompt that gets a step of its own
+constexpr double kLeastRest = 0.125;     // of the target: less room in a step is left empty
+
+StepWork Scaled(const StepWork& work, double factor) {
+  StepWork scaled;
+  scaled.tokens = factor * work.tokens;
+  scaled.pairs = factor * work.pairs;
+  scaled.history = factor * work.history;
+  scaled.seqs = factor * work.seqs;
+  return scaled;
+}
 
 }  // namespace
 
@@ -35,7 +44,7 @@ PlanLimits OptimalPlanner::LimitsFor(double max_step_us) const {
 }
 
 OptimalPlanner::Demand OptimalPlanner::Measure(const PrefillDemand& prefill) const {
-  Demand demand{.seq = prefill.seq};
+  Demand demand{.pos = prefill.pos, .len = prefill.remaining};
   for (const StageCost& stage : cost_.stages) {
     demand.work_us = std::max(demand.work_us, stage.PureWork(prefill.pos, prefill.remaining));
   }
@@ -54,8 +63,8 @@ double OptimalPlanner::TargetAlone(const PrefillDemand& prefill) {
 }
 
 double OptimalPlanner::OverheadTarget() const {
-  // The overhead of a chunk depends on its length (the floor) and on what precedes it (a latent cache's expansion), and
-  // its share falls with the length: the least length where it is small.
+  // The overhead of a chunk depends on its length (the floor) and on what precedes it (a latent cache's
+  // expansion), and its share falls with the length: the least length where it is small.
   const double pos = mean_len_ / 2;
   double low = 1, high = options_.max_tokens;
   const auto share = [&](double len) {
@@ -88,27 +97,19 @@ double OptimalPlanner::TargetForQueue(const std::vector<Demand>& demands) const 
   return std::min(kQueueShare * spread, OverheadTarget());
 }
 
-// How many steps the prompts in the system are best spread over: with m of them, each prompt is served once in the time
-// of max(m, 1.25 P) steps, and a step has its share of the work.
-int32_t OptimalPlanner::StepsForWholePrompts(const std::vector<Demand>& demands) const {
-  double alone_us = 0, work_us = 0;
-  for (const Demand& demand : demands) {
-    alone_us += demand.alone_us;
-    work_us += demand.work_us;
-  }
-  const double count = static_cast<double>(demands.size());
-  const double mean_work_us = work_us / count, mean_overhead_us = std::max(0.0, alone_us / count - mean_work_us);
-  double num_prompts = count;
+// How many steps the prompts in the system are best spread over: with m of them, each prompt is served once
+// in the time of max(m, 1.25 P) steps.
+double OptimalPlanner::StepsForWholePrompts(const std::vector<Demand>& demands) const {
+  StepWork total;
+  for (const Demand& demand : demands) total.Add(WorkOf({.pos = demand.pos, .len = demand.len}));
+  double num_prompts = static_cast<double>(demands.size());
+  const double share = 1 / num_prompts;
   for (const StepInFlight& step : in_flight_) num_prompts += step.prompts;
 
-  int32_t best = 1;
-  double best_us = 0;
+  double best = 1, best_us = 0;
   const double slots = kSpareSlots * cost_.num_stages();
-  for (int32_t m = 1; m <= num_prompts; ++m) {
-    // A step's overhead is paid once; so is the floor, as long as all that is in the step is below it.
-    const double in_step = num_prompts / m;
-    const double step_us = mean_overhead_us + mean_work_us * in_step;
-    const double round_us = std::max<double>(m, slots) * step_us;
+  for (double m = 1; m <= num_prompts; ++m) {
+    const double round_us = std::max(m, slots) * cost_.BottleneckUs(Scaled(total, share * num_prompts / m));
     if (m == 1 || round_us < best_us * 0.999) {
       best = m;
       best_us = round_us;
@@ -152,24 +153,29 @@ void OptimalPlanner::BeginStep(const StepQuery& query) {
   if (options_.max_step_us > 0) target_us_ = std::min(target_us_, options_.max_step_us);
 
   mode_ = Mode::kChunks;
-  const bool several = demands.size() > 1 || std::any_of(in_flight_.begin(), in_flight_.end(),
-                                                         [](const StepInFlight& step) { return step.prompts > 0; });
+  const bool several =
+      demands.size() > 1 || std::any_of(in_flight_.begin(), in_flight_.end(),
+                                        [](const StepInFlight& step) { return step.prompts > 0; });
   if (all_whole && several && options_.fixed_target_us == 0) {
-    const bool one_chunk_each = std::all_of(demands.begin(), demands.end(), [&](const Demand& demand) {
-      return demand.alone_us <= kSpareSlots * std::max(alone_us, demand.alone_us);
-    });
+    // Would the longest be cut at all?
+    const auto longest =
+        std::max_element(demands.begin(), demands.end(),
+                         [](const Demand& a, const Demand& b) { return a.alone_us < b.alone_us; });
+    const double cut_us = std::max(TargetAlone(query.prefills[longest - demands.begin()]), queue_target_us_);
+    const bool one_chunk_each = longest->alone_us <= 0.5 * cut_us;
     double work_us = 0;
     for (const Demand& demand : demands) work_us += demand.work_us;
     for (const StepInFlight& step : in_flight_) work_us += step.work_us;
     if (one_chunk_each) {
       mode_ = Mode::kWhole;
       quota_us_ = work_us / StepsForWholePrompts(demands);
+      return;
     }
-    return;
   }
   // Newcomers that are small against what else there is.
   small_us_ = kSmallPrompt * target_us_;
-  if (demands.size() > 1 && demands.front().whole && demands.front().alone_us <= small_us_) mode_ = Mode::kSmall;
+  if (demands.size() > 1 && demands.front().whole && demands.front().alone_us <= small_us_)
+    mode_ = Mode::kSmall;
 }
 
 int32_t OptimalPlanner::NextChunk(const ChunkQuery& query) {
@@ -178,8 +184,8 @@ int32_t OptimalPlanner::NextChunk(const ChunkQuery& query) {
   if (mode_ == Mode::kWhole) {
     len = WholeChunk(query, step_has_prompts_ ? in_flight_.back().work_us : 0);
   } else if (mode_ == Mode::kSmall) {
-    const bool small = query.remaining <= query.max_len &&
-                       cost_.BottleneckChunkUs(query.pos, query.remaining) <= small_us_;
+    const bool small =
+        query.remaining <= query.max_len && cost_.BottleneckChunkUs(query.pos, query.remaining) <= small_us_;
     len = small ? query.remaining : 0;
   } else {
     len = EqualChunk(query, !step_has_prompts_);
@@ -200,7 +206,8 @@ int32_t OptimalPlanner::NextChunk(const ChunkQuery& query) {
 int32_t OptimalPlanner::WholeChunk(const ChunkQuery& query, double used_us) const {
   if (query.remaining > query.max_len) return used_us == 0 ? query.max_len : 0;
   double work_us = 0;
-  for (const StageCost& stage : cost_.stages) work_us = std::max(work_us, stage.PureWork(query.pos, query.remaining));
+  for (const StageCost& stage : cost_.stages)
+    work_us = std::max(work_us, stage.PureWork(query.pos, query.remaining));
   // Where it is nearer to the quota with this one than without.
   return used_us == 0 || used_us + work_us / 2 <= quota_us_ ? query.remaining : 0;
 }
@@ -219,7 +226,8 @@ int32_t OptimalPlanner::EqualChunk(const ChunkQuery& query, bool first) const {
   }
   const double room_us = target_us - used_us;
   if (first) {
-    const PlanLimits limits = LimitsFor(options_.max_step_us > 0 ? std::max(1.0, options_.max_step_us - used_us) : 0);
+    const PlanLimits limits =
+        LimitsFor(options_.max_step_us > 0 ? std::max(1.0, options_.max_step_us - used_us) : 0);
     const int32_t len = NextEqualChunk(cost_, query.pos, query.remaining,
                                        options_.max_step_us > 0 ? std::max(1.0, room_us) : target_us, limits);
     return Smoothed(std::min(len, query.max_len), query);

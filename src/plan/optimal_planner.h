@@ -1,17 +1,20 @@
 // OptimalPlanner: chunks sized by the measured cost model and by what waits. No knob.
 //
-// One prompt alone: EqualFit (prompt_plan.h), its remainder balanced again at every boundary, so there is no tail.
+// One prompt alone: EqualFit (prompt_plan.h), its remainder balanced again at every boundary, so there is no
+// tail.
 //
-// Several prompts: what a pipeline loses to filling and draining is lost once for all of them, what it loses per chunk is
-// lost for each. So the more work there is, the longer chunks may take: the target grows with the work in the system, but
-// no further than to where overheads are 2 % (beyond, only latency grows). It changes by a quarter at the least, and for
-// a prompt that has begun it never falls.
+// Several prompts: what a pipeline loses to filling and draining is lost once for all of them, what it loses
+// per chunk is lost for each. So the more work there is, the longer chunks may take: the target grows with
+// the work in the system, but no further than to where overheads are 2 % (beyond, only latency grows). It
+// changes by a quarter at the least, and for a prompt that has begun it never falls.
 //
-// Prompts that fit into one chunk each (short ones, or long ones of which all but the end is cached): whole prompts are
-// packed into steps of equal work, about as many steps as keep every stage busy (P to 1.25 P), not one each, which would
-// pay every overhead every time, and not all in one, which would leave all stages but one idle.
+// Prompts that fit into one chunk each (short ones, or long ones of which all but the end is cached): whole
+// prompts are packed into steps of equal work, about as many steps as keep every stage busy (P to 1.25 P),
+// not one each, which would pay every overhead every time, and not all in one, which would leave all stages
+// but one idle.
 //
-// A prompt that is small against the others goes into a step without them: it passes the stages as fast as it can.
+// A prompt that is small against the others goes into a step without them: it passes the stages as fast as it
+// can.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -42,7 +45,8 @@ class OptimalPlanner : public ChunkPlanner {
  private:
   // What a prompt that waits, or its remainder, will take on the slowest stage.
   struct Demand {
-    SeqId seq = 0;
+    int32_t pos = 0;
+    int32_t len = 0;
     bool whole = false;   // fits into one step
     double work_us = 0;   // without overheads
     double alone_us = 0;  // in one step of its own; only where it fits
@@ -57,7 +61,7 @@ class OptimalPlanner : public ChunkPlanner {
   double TargetAlone(const PrefillDemand& prefill);
   double TargetForQueue(const std::vector<Demand>& demands) const;
   double OverheadTarget() const;  // where overheads are a small share of a chunk
-  int32_t StepsForWholePrompts(const std::vector<Demand>& demands) const;
+  double StepsForWholePrompts(const std::vector<Demand>& demands) const;
   void ForgetTheGone(const StepQuery& query);
 
   int32_t WholeChunk(const ChunkQuery& query, double used_us) const;
@@ -71,8 +75,8 @@ class OptimalPlanner : public ChunkPlanner {
   Mode mode_ = Mode::kChunks;
   double target_us_ = 0;  // of the step
   double quota_us_ = 0;
-  double small_us_ = 0;           // prompts up to this are small, in mode kSmall
-  double queue_target_us_ = 0;    // slowly varying
+  double small_us_ = 0;                           // prompts up to this are small, in mode kSmall
+  double queue_target_us_ = 0;                    // slowly varying
   std::unordered_map<SeqId, double> targets_us_;  // of prompts that have begun
   // Steps in flight with chunks of prompts, the oldest first: the prompts that they complete, and their work.
   struct StepInFlight {
@@ -82,7 +86,7 @@ class OptimalPlanner : public ChunkPlanner {
   std::deque<StepInFlight> in_flight_;
   bool planning_ = false;          // BeginStep() has been called with a known model
   bool step_has_prompts_ = false;  // the last of in_flight_ is the step being made
-  double mean_len_ = 0;  // of prompts of late, with their histories: where overheads are looked at
+  double mean_len_ = 0;            // of prompts of late, with their histories: where overheads are looked at
 };
 
 }  // namespace penstock
