@@ -103,9 +103,9 @@ Result<PipelineCost> ObtainPipelineCost(const RunConfig& run, const EnginePlan& 
 }
 
 void SaveLearntCost(const PipelineCost& cost, const EngineStats& stats) {
-  if (cost.path.empty() || !stats.cost.known() || stats.cost_error.num_samples < kFewestSteps) return;
-  if (stats.cost == cost.model) return;
-  Save(cost, {.model = stats.cost, .quality = stats.cost_error});
+  if (cost.path.empty() || !stats.measured_cost.known() || stats.cost_error.num_samples < kFewestSteps) return;
+  if (stats.measured_cost == cost.model) return;
+  Save(cost, {.model = stats.measured_cost, .quality = stats.cost_error});
   LogInfo("What was learnt of the pipeline's speed is kept in {}: error {:.1f} % (median), {:.1f} % (p90)", cost.path,
           100 * stats.cost_error.median_error, 100 * stats.cost_error.p90_error);
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,12 +48,17 @@ struct EngineStats {
   int32_t num_blocks = 0;
   int32_t block_size = 0;
   int64_t waiting_prompt_tokens = 0;  // prompt tokens not yet computed, of waiting and running requests
+  // Predicted time for those on the slowest stage; nothing while no model of the cost is known.
+  std::optional<double> prefill_backlog_seconds;
   int32_t steps_in_flight = 0;
   int64_t last_progress_us = 0;     // when a step last came back, or work last appeared on an idle engine
   double prefill_us_per_token = 0;  // of late, with the pipeline busy; 0: not known. Times
                                     // waiting_prompt_tokens: how long a new request may have to wait
-  // Of the cost model that the engine measures; nothing where it does not, or not yet.
-  CostModel cost;            // the stages' own work
+  CostModel cost;                   // that prompts are planned with; empty: not known
+  std::string scheduling_policy;    // "srpt"
+  std::string chunk_policy;         // "static"
+  // The same as the engine has measured it, without what the host adds; empty where it does not measure.
+  CostModel measured_cost;
   int64_t cost_version = 0;  // rises with every new model
   FitQuality cost_error;     // of its predictions of late
   double hop_gap_us = 0;     // what a hop costs besides, mean over the stages
@@ -68,8 +74,13 @@ struct EngineStats {
   std::map<std::string, uint64_t> finished;              // by "stop", "length", "abort", "error"
   std::map<std::string, uint64_t> admission_rejections;  // by reason
   std::vector<double> stage_busy_seconds;                // [num_stages]
-  // histograms, by vLLM's name without the prefix ("time_to_first_token_seconds")
+  // [num_stages], by the names of engine/idle_slices.h; of busy periods that have ended, and of the present
+  // one as far as the steps that have come back tell
+  std::vector<std::map<std::string, double>> stage_bubble_seconds;
+  // histograms, by vLLM's name without the prefix ("time_to_first_token_seconds"), and those that only this
+  // engine has
   std::map<std::string, Histogram> histograms;
+  std::map<std::string, Histogram> own_histograms;
 };
 
 // The limits that a front end checks a request against before it is admitted.

@@ -42,7 +42,7 @@ EngineCore::EngineCore(const EngineConfig& config, Executor& executor, TokenText
       texts_(texts),
       planner_(OrStatic(std::move(planner))),
       scheduler_(config_.scheduler, *planner_),
-      stats_(config_.scheduler.max_model_len, config_.scheduler.num_stages),
+      stats_(config_.scheduler, config_.scheduler.num_stages),
       stall_(config_.health),
       seeds_(config_.seed) {
   CHECK_GT(config_.vocab_size, 0);
@@ -95,6 +95,7 @@ void EngineCore::Admit(Request request, OutputSink sink, int64_t arrival_us) {
   live.sampling = request.sampling;
   live.sink = std::move(sink);
   live.detokenize = request.detokenize;
+  live.report_progress = request.report_progress;
   live.num_prompt_tokens = static_cast<int32_t>(request.prompt_ids.size());
   live.times.arrival_us = arrival_us;
   if (!failure_.ok()) return EndRequest(seq, FinishReason::kError, failure_, arrival_us);
@@ -174,7 +175,12 @@ bool EngineCore::Tick(int64_t now_us) {
     TakeResult(std::move(*result), now_us);
     any = true;
   }
-  return SubmitSteps(now_us) || any;
+  any |= SubmitSteps(now_us);
+  if (in_busy_period_ && idle() && in_flight_.empty()) {
+    in_busy_period_ = false;
+    stats_.OnIdle();
+  }
+  return any;
 }
 
 bool EngineCore::SubmitSteps(int64_t now_us) {
@@ -184,25 +190,60 @@ bool EngineCore::SubmitSteps(int64_t now_us) {
     if (next_wake_us_ > now_us) return any;
     std::unique_ptr<Step> step = scheduler_.Next();
     if (!step) break;
-    StepInFlight& in_flight = in_flight_.emplace_back();
-    for (const Chunk& chunk : step->chunks) {
-      in_flight.num_tokens += chunk.len;
-      in_flight.num_prompt_tokens += chunk.is_decode ? 0 : chunk.len;
-      in_flight.chunks.push_back({.pos = chunk.pos, .len = chunk.len, .is_decode = chunk.is_decode});
-      if (!chunk.is_decode) {
-        chunk.sample ? void(begun_prompts_.erase(chunk.seq)) : void(begun_prompts_.insert(chunk.seq));
-      }
-      LiveRequest& request = requests_.at(chunk.seq);
-      if (request.times.first_scheduled_us == 0) request.times.first_scheduled_us = now_us;
-    }
-    pacer_.OnSubmit(cost_.known() ? cost_.stages[0].Predict(WorkOf(in_flight.chunks)) : 0);
+    const StepInFlight& in_flight = Describe(*step, now_us);
+    pacer_.OnSubmit(in_flight.predicted_us.empty() ? 0 : in_flight.predicted_us[0]);
     stall_.OnSubmit(in_flight.num_tokens, now_us);
-    if (trace_) trace_->OnSubmit(*step, now_us);
+    if (trace_) trace_->OnSubmit(*step, now_us, !in_busy_period_);
+    in_busy_period_ = true;
     executor_.Submit(std::move(step));
     any = true;
   }
   next_wake_us_ = SubmitPacer::kNever;
   return any;
+}
+
+EngineCore::StepInFlight& EngineCore::Describe(const Step& step, int64_t now_us) {
+  StepInFlight& in_flight = in_flight_.emplace_back();
+  in_flight.submit_us = now_us;
+  for (const Chunk& chunk : step.chunks) {
+    in_flight.num_tokens += chunk.len;
+    in_flight.num_prompt_tokens += chunk.is_decode ? 0 : chunk.len;
+    in_flight.chunks.push_back({.pos = chunk.pos, .len = chunk.len, .is_decode = chunk.is_decode});
+    in_flight.seqs.push_back(chunk.seq);
+    LiveRequest& request = requests_.at(chunk.seq);
+    if (!chunk.is_decode) {
+      request.chunk_lens.push_back(chunk.len);
+      chunk.sample ? void(begun_prompts_.erase(chunk.seq)) : void(begun_prompts_.insert(chunk.seq));
+    }
+    if (request.times.first_scheduled_us != 0) continue;
+    request.times.first_scheduled_us = now_us;
+    ReportProgress(request, chunk.pos, now_us);
+  }
+  const StepWork work = WorkOf(in_flight.chunks);
+  for (const StageCost& stage : cost_.stages) in_flight.predicted_us.push_back(stage.Predict(work));
+  return in_flight;
+}
+
+// All that a step computed of prompts.
+void EngineCore::ReportProgress(const StepInFlight& step, int64_t now_us) {
+  for (size_t i = 0; i < step.chunks.size(); ++i) {
+    const auto it = requests_.find(step.seqs[i]);
+    if (it == requests_.end() || step.chunks[i].is_decode) continue;
+    ReportProgress(it->second, step.chunks[i].pos + step.chunks[i].len, now_us);
+  }
+}
+
+// After a preemption some of it is computed again, of which nothing is said.
+void EngineCore::ReportProgress(LiveRequest& request, int32_t num_done, int64_t now_us) {
+  if (!request.report_progress || num_done <= request.num_reported) return;
+  request.num_reported = num_done;
+  AskScheduler(request);
+  RequestOutput output;
+  output.progress = {{.num_tokens = request.num_prompt_tokens,
+                      .num_cached = request.num_cached_tokens,
+                      .num_done = num_done,
+                      .elapsed_us = now_us - request.times.first_scheduled_us}};
+  Emit(request, std::move(output), now_us);
 }
 
 void EngineCore::TakeResult(StepResult result, int64_t now_us) {
@@ -215,9 +256,10 @@ void EngineCore::TakeResult(StepResult result, int64_t now_us) {
   }
   pacer_.OnResult();
   stall_.OnResult(now_us);
-  stats_.OnStep(result, step.num_tokens, step.num_prompt_tokens);
+  stats_.OnStep(result, step);
   Measure(step, result);
   if (trace_) trace_->OnResult(result, now_us);
+  if (result.status.ok()) ReportProgress(step, now_us);
   consecutive_failures_ = result.status.ok() ? 0 : consecutive_failures_ + 1;
   if (result.status.code() == StatusCode::kUnavailable) failure_ = result.status;
 
@@ -249,6 +291,7 @@ void EngineCore::OnPromptLogprobs(LiveRequest& request, PromptLogprobs part) {
 
 void EngineCore::OnToken(LiveRequest& request, SampledToken token, int64_t now_us) {
   ++request.num_output_tokens;
+  request.report_progress = false;
   RecordToken(request, now_us);
   RequestOutput output;
   output.token_ids = {token.id};
@@ -320,6 +363,7 @@ void EngineCore::Emit(LiveRequest& request, RequestOutput output, int64_t now_us
   output.times = request.times;
   if (!last) return request.sink(std::move(output));
 
+  output.chunk_lens = std::move(request.chunk_lens);
   stats_.OnFinish({.reason = output.finish_reason,
                    .times = request.times,
                    .num_prompt_tokens = request.num_prompt_tokens,
@@ -337,11 +381,15 @@ void EngineCore::Emit(LiveRequest& request, RequestOutput output, int64_t now_us
 }
 
 EngineStats EngineCore::Stats() const {
-  EngineStats stats = stats_.Snapshot(scheduler_.stats(), config_.scheduler);
+  const SchedulerStats scheduler = scheduler_.stats();
+  EngineStats stats = stats_.Snapshot(scheduler, config_.scheduler);
+  stats.cost = cost_;
+  if (cost_.known()) stats.prefill_backlog_seconds = scheduler.waiting_prompt_us * 1e-6;
+  stats.chunk_policy = planner_->name();
   stats.last_progress_us = stall_.last_progress_us();
   if (prefill_tokens_ > 0) stats.prefill_us_per_token = prefill_us_ / prefill_tokens_;
   if (estimator_ && estimator_->model().known()) {
-    stats.cost = estimator_->ModelToSave();
+    stats.measured_cost = estimator_->ModelToSave();
     stats.cost_version = estimator_->version();
     stats.cost_error = estimator_->recent_quality();
     stats.hop_gap_us = estimator_->hop_gap_us();

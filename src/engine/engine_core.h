@@ -89,17 +89,21 @@ class EngineCore {
     int32_t num_preemptions = 0;
     RequestTimes times;
     std::vector<PositionLogprobs> prompt_logprobs;  // until the first token
+    std::vector<int32_t> chunk_lens;                // of the prompt, as submitted
+    bool report_progress = false;                   // until the first token
+    int32_t num_reported = -1;                      // the latest PromptProgress::num_done; -1: none yet
   };
-  struct StepInFlight {
-    int32_t num_tokens = 0;
-    int32_t num_prompt_tokens = 0;
-    std::vector<ChunkShape> chunks;
+  struct StepInFlight : StepFacts {
+    std::vector<SeqId> seqs;  // of the chunks
   };
 
   void TakeResult(StepResult result, int64_t now_us);
   void Measure(const StepInFlight& step, const StepResult& result);
   void PublishCost();
   bool SubmitSteps(int64_t now_us);
+  void ReportProgress(const StepInFlight& step, int64_t now_us);
+  void ReportProgress(LiveRequest& request, int32_t num_done, int64_t now_us);
+  StepInFlight& Describe(const Step& step, int64_t now_us);
   void OnUpdate(SequenceUpdate update, int64_t now_us);
   void OnPromptLogprobs(LiveRequest& request, PromptLogprobs part);
   void OnToken(LiveRequest& request, SampledToken token, int64_t now_us);
@@ -133,6 +137,7 @@ class EngineCore {
   CostModel cost_;
   SubmitPacer pacer_;
   int64_t next_wake_us_ = SubmitPacer::kNever;
+  bool in_busy_period_ = false;  // from a first step until nothing is live nor in flight
   SeqId next_seq_ = 1;
   Status failure_;
   int32_t consecutive_failures_ = 0;

@@ -120,6 +120,84 @@ TEST(EngineCore, TimesAndStatistics) {
   EXPECT_LT(stats.prefill_us_per_token, 3000);
 }
 
+TEST(EngineCore, ProgressAndChunksOfAPrompt) {
+  Rig rig(SmallConfig(), {.num_stages = 2, .cost = SimpleStepCost{.per_token_us = 100}});
+  rig.Admit(MakeRequest("before", CountingPrompt(40), 1));
+  rig.Run();
+  const int64_t begin_us = rig.clock.now_us();
+  Request request = MakeRequest("a", CountingPrompt(200), 3);
+  request.report_progress = true;
+  const Received& a = rig.Admit(request);
+  const Received& silent = rig.Admit(MakeRequest("b", CountingPrompt(100, 500), 1));
+  rig.Run();
+  EXPECT_TRUE(silent.progress.empty());
+  std::vector<int32_t> done, lens;
+  int64_t last_us = -1;
+  for (const PromptProgress& progress : a.progress) {
+    EXPECT_EQ(progress.num_tokens, 200);
+    EXPECT_EQ(progress.num_cached, 40);
+    EXPECT_GT(progress.elapsed_us, last_us);
+    last_us = progress.elapsed_us;
+    done.push_back(progress.num_done);
+  }
+  EXPECT_EQ(done.front(), 40);
+  EXPECT_EQ(done.back(), 200);
+  EXPECT_EQ(a.progress.front().elapsed_us, 0);
+  EXPECT_EQ(last_us, a.last.times.first_token_us - a.last.times.first_scheduled_us);
+  EXPECT_GE(a.last.times.first_scheduled_us, begin_us);
+  ASSERT_EQ(a.last.chunk_lens.size() + 1, done.size());
+  for (size_t i = 0; i < a.last.chunk_lens.size(); ++i) EXPECT_EQ(a.last.chunk_lens[i], done[i + 1] - done[i]);
+}
+
+TEST(EngineCore, BusyAndBubbleSecondsAreAllOfTheTime) {
+  EngineConfig config = SmallConfig();
+  SimConfig sim{.num_stages = 2,
+                .cost = [](const Step& step, int stage) { return 1000 * step.num_tokens() * (stage + 1); }};
+  Rig rig(config, std::move(sim));
+  rig.clock.AdvanceTo(7'000'000);
+  rig.Admit(MakeRequest("a", CountingPrompt(200), 5));
+  rig.Run();
+  const int64_t first_us = rig.clock.now_us() - 7'000'000;
+  rig.clock.AdvanceTo(60'000'000);
+  rig.Admit(MakeRequest("b", CountingPrompt(100, 500), 1));
+  rig.Run();
+  const double total_s = static_cast<double>(first_us + rig.clock.now_us() - 60'000'000) * 1e-6;
+
+  const EngineStats stats = rig.core.Stats();
+  for (int stage = 0; stage < 2; ++stage) {
+    double sum_s = stats.stage_busy_seconds[stage];
+    for (const auto& [cause, seconds] : stats.stage_bubble_seconds[stage]) sum_s += seconds;
+    EXPECT_NEAR(sum_s, total_s, 1e-9) << "stage " << stage;
+    EXPECT_EQ(stats.stage_bubble_seconds[stage].size(), 5u);
+  }
+  EXPECT_GT(stats.stage_bubble_seconds[0].at("drain"), 0);
+  EXPECT_GT(stats.stage_bubble_seconds[0].at("starved"), 0);  // decode: there is nothing to submit
+  EXPECT_GT(stats.stage_bubble_seconds[1].at("fill"), 0);
+}
+
+TEST(EngineCore, ReportsHowGoodPredictionsAreAndWhatWaits) {
+  EngineConfig config = SmallConfig();
+  Rig rig(config, {.num_stages = 2, .cost = SimpleStepCost{.per_token_us = 1000}});
+  EXPECT_FALSE(rig.core.Stats().prefill_backlog_seconds.has_value());
+  EXPECT_EQ(rig.core.Stats().scheduling_policy, "srpt");
+  EXPECT_EQ(rig.core.Stats().chunk_policy, "static");
+  const CostModel cost{std::vector<StageCost>(2, {.token_us = 1200})};
+  rig.core.SetCost(cost);
+  rig.Admit(MakeRequest("a", CountingPrompt(150), 1));
+  rig.core.Tick(0);
+  EXPECT_NEAR(*rig.core.Stats().prefill_backlog_seconds, 150 * 1200e-6, 1e-9);  // none has come back
+  rig.Run();
+  const EngineStats stats = rig.core.Stats();
+  EXPECT_EQ(*stats.prefill_backlog_seconds, 0);
+  EXPECT_EQ(stats.cost, cost);
+  const Histogram& chunks = stats.own_histograms.at("prefill_chunk_tokens");
+  EXPECT_EQ(chunks.count, 3u);  // 64, 64, 22
+  EXPECT_EQ(chunks.sum, 150);
+  const Histogram& ratio = stats.own_histograms.at("step_time_predicted_to_actual_ratio");
+  EXPECT_EQ(ratio.count, 3u);
+  EXPECT_NEAR(ratio.sum, 3 * 1.2, 1e-9);
+}
+
 TEST(EngineCore, HistogramsHaveVllmsNames) {
   Rig rig;
   const EngineStats stats = rig.core.Stats();
@@ -482,6 +560,7 @@ class EngineProperty : public testing::TestWithParam<int> {
     if (Draw(4) == 0) sampling.frequency_penalty = 1;
     request.priority = Draw(3);
     request.cache_salt = Draw(4) ? "" : "salt";
+    request.report_progress = Draw(2);
     return request;
   }
 
@@ -542,6 +621,14 @@ TEST_P(EngineProperty, EveryRequestEndsOnceWithTheRightTokens) {
       ASSERT_LE(received.token_ids.size(), answer.token_ids.size());
       EXPECT_TRUE(std::equal(received.token_ids.begin(), received.token_ids.end(), answer.token_ids.begin()));
       continue;
+    }
+    EXPECT_EQ(received.progress.empty(), !request.report_progress);
+    for (size_t i = 1; i < received.progress.size(); ++i) {
+      EXPECT_LT(received.progress[i - 1].num_done, received.progress[i].num_done);
+    }
+    if (request.report_progress) {
+      EXPECT_EQ(received.progress.front().num_done, received.progress.front().num_cached);
+      EXPECT_EQ(received.progress.back().num_done, received.progress.back().num_tokens);
     }
     EXPECT_EQ(received.token_ids, answer.token_ids) << "request " << request.request_id;
     EXPECT_EQ(received.reason(), answer.reason);

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine_stats.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +24,17 @@ const Bounds kRequestLatency = {0.3,  0.5,  0.8,  1.0,  1.5,   2.0,   2.5,   5.0
 const Bounds kIterationTokens = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
 const Bounds kParamsN = {1, 2, 5, 10, 20};
 const Bounds kPreemptions = {1, 2, 3, 4, 5, 10, 20};
+const Bounds kRatio = {0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 4.0};
+
+constexpr char kChunkTokens[] = "prefill_chunk_tokens";
+constexpr char kPredictionRatio[] = "step_time_predicted_to_actual_ratio";
+
+// 16, 32, 64, … from which chunks of at most `max` can be told apart.
+Bounds PowersOfTwo(int32_t max) {
+  Bounds bounds = {16};
+  while (bounds.back() < max) bounds.push_back(2 * bounds.back());
+  return bounds;
+}
 
 // 1, 2, 5, 10, … up to `max`.
 Bounds OneTwoFive(double max) {
@@ -55,8 +67,8 @@ const char* FinishReasonName(FinishReason reason) {
   return "none";
 }
 
-StatsRecorder::StatsRecorder(int32_t max_model_len, int num_stages) {
-  const Bounds tokens = OneTwoFive(max_model_len);
+StatsRecorder::StatsRecorder(const SchedulerConfig& config, int num_stages) {
+  const Bounds tokens = OneTwoFive(config.max_model_len);
   const std::pair<const char*, Bounds> histograms[] = {
       {"time_to_first_token_seconds", kTimeToFirstToken},
       {"inter_token_latency_seconds", kTokenLatency},
@@ -80,23 +92,66 @@ StatsRecorder::StatsRecorder(int32_t max_model_len, int num_stages) {
        {FinishReason::kStop, FinishReason::kLength, FinishReason::kAbort, FinishReason::kError}) {
     stats_.finished[FinishReasonName(reason)] = 0;
   }
+  stats_.own_histograms.emplace(kChunkTokens, Histogram(PowersOfTwo(config.max_num_batched_tokens)));
+  stats_.own_histograms.emplace(kPredictionRatio, Histogram(kRatio));
   stats_.stage_busy_seconds.resize(num_stages);
+  stats_.stage_bubble_seconds.resize(num_stages);
+  for (auto& by_cause : stats_.stage_bubble_seconds) {
+    for (IdleCause cause : kAllIdleCauses) by_cause[std::string(IdleCauseName(cause))] = 0;
+  }
 }
 
 void StatsRecorder::Observe(const char* name, double value) {
-  const auto it = stats_.histograms.find(name);
-  CHECK(it != stats_.histograms.end()) << name;
+  auto it = stats_.histograms.find(name);
+  if (it == stats_.histograms.end()) {
+    it = stats_.own_histograms.find(name);
+    CHECK(it != stats_.own_histograms.end()) << name;
+  }
   it->second.Observe(value);
 }
 
-void StatsRecorder::OnStep(const StepResult& result, int32_t num_tokens, int32_t num_prompt_tokens) {
+void StatsRecorder::OnStep(const StepResult& result, const StepFacts& step) {
   ++stats_.steps;
-  stats_.computed_prompt_tokens += num_prompt_tokens;
-  Observe("iteration_tokens_total", num_tokens);
+  stats_.computed_prompt_tokens += step.num_prompt_tokens;
+  Observe("iteration_tokens_total", step.num_tokens);
+  for (const ChunkShape& chunk : step.chunks) {
+    if (!chunk.is_decode) Observe(kChunkTokens, chunk.len);
+  }
+  const auto num_stages = static_cast<int32_t>(stats_.stage_busy_seconds.size());
   for (const StageStamp& stamp : result.stamps) {
-    if (stamp.stage < 0 || stamp.stage >= static_cast<int32_t>(stats_.stage_busy_seconds.size())) continue;
+    if (stamp.stage < 0 || stamp.stage >= num_stages) return;
+  }
+  for (const StageStamp& stamp : result.stamps) {
     stats_.stage_busy_seconds[stamp.stage] += Seconds(stamp.begin_us, stamp.end_us);
   }
+  idle_.OnStep(step.submit_us, result.stamps, &idle_slices_);
+  CountIdleSlices();
+  if (result.status.ok() && result.skipped.empty()) ObservePrediction(result, step);
+}
+
+// On the stage that was predicted to be the slowest: it is what plans are made for.
+void StatsRecorder::ObservePrediction(const StepResult& result, const StepFacts& step) {
+  const auto slowest = std::max_element(step.predicted_us.begin(), step.predicted_us.end());
+  if (slowest == step.predicted_us.end()) return;
+  for (const StageStamp& stamp : result.stamps) {
+    const auto actual_us = static_cast<double>(stamp.end_us - stamp.begin_us);
+    if (stamp.stage == slowest - step.predicted_us.begin() && actual_us > 0) {
+      Observe(kPredictionRatio, *slowest / actual_us);
+    }
+  }
+}
+
+void StatsRecorder::OnIdle() {
+  idle_.EndPeriod(&idle_slices_);
+  CountIdleSlices();
+}
+
+void StatsRecorder::CountIdleSlices() {
+  for (const IdleSlice& slice : idle_slices_) {
+    stats_.stage_bubble_seconds[slice.stage][std::string(IdleCauseName(slice.cause))] +=
+        Seconds(slice.begin_us, slice.end_us);
+  }
+  idle_slices_.clear();
 }
 
 void StatsRecorder::OnFirstToken(const RequestTimes& times, int32_t num_prompt_tokens,
@@ -143,6 +198,7 @@ EngineStats StatsRecorder::Snapshot(const SchedulerStats& scheduler, const Sched
   stats.num_blocks = config.num_blocks;
   stats.block_size = config.block_size;
   stats.waiting_prompt_tokens = scheduler.waiting_prompt_tokens;
+  stats.scheduling_policy = SchedulingPolicyName(config.policy);
   stats.steps_in_flight = scheduler.steps_in_flight;
   stats.prefix_cache_queries = scheduler.prefix_cache_queries;
   stats.prefix_cache_hits = scheduler.prefix_cache_hits;

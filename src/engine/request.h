@@ -24,6 +24,7 @@ struct Request {
   int32_t priority = 0;             // lower is served first (policy "priority" only)
   std::string cache_salt;           // requests share cached blocks only where the salts are equal
   bool detokenize = true;           // false: RequestOutput::text stays empty
+  bool report_progress = false;     // RequestOutput::progress
 };
 
 enum class FinishReason {
@@ -43,6 +44,14 @@ struct RequestTimes {
   int64_t finish_us = 0;
 };
 
+// How much of a prompt has been computed.
+struct PromptProgress {
+  int32_t num_tokens = 0;  // of the prompt
+  int32_t num_cached = 0;  // of these, found in the prefix cache
+  int32_t num_done = 0;    // of these, computed or cached
+  int64_t elapsed_us = 0;  // since its first chunk was scheduled
+};
+
 // One increment. The sink gets one or more, and exactly one (the last) with finish_reason != kNone.
 struct RequestOutput {
   std::string text;                        // new text: whole characters
@@ -50,6 +59,9 @@ struct RequestOutput {
   std::vector<PositionLogprobs> logprobs;  // beside token_ids, where asked for
   // Once, with the first output, where asked for: entry i is of prompt token i + 1 (the first has none).
   std::vector<PositionLogprobs> prompt_logprobs;
+  // Where asked for, before the first token: once when the prompt is begun, with num_done == num_cached, then
+  // for each chunk that has passed the pipeline; num_done grows, up to num_tokens.
+  std::vector<PromptProgress> progress;
 
   FinishReason finish_reason = FinishReason::kNone;
   std::variant<std::monostate, std::string, TokenId>
@@ -60,6 +72,8 @@ struct RequestOutput {
   int32_t num_cached_tokens = 0;  // of the prompt, found in the prefix cache
   int32_t num_output_tokens = 0;  // so far
   int32_t num_preemptions = 0;
+  std::vector<int32_t> chunk_lens;  // with the last output: the prompt's chunks, in the order of submission,
+                                    // and after a preemption those by which it was computed again
   RequestTimes times;
 };
 

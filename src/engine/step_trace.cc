@@ -10,10 +10,11 @@
 
 namespace penstock {
 
-void StepTrace::OnSubmit(const Step& step, int64_t now_us) {
+void StepTrace::OnSubmit(const Step& step, int64_t now_us, bool begins_period) {
   StepRecord record;
   record.step_id = step.step_id;
   record.submit_us = now_us;
+  record.begins_period = begins_period;
   for (const Chunk& chunk : step.chunks)
     record.chunks.push_back({chunk.seq, chunk.pos, chunk.len, chunk.is_decode});
   steps_.push_back(std::move(record));
@@ -62,23 +63,37 @@ void WriteSlice(Out out, const StepRecord& step, const StageStamp& stamp) {
                  step.ok, ChunkList(step));
 }
 
-// Arrows begin and end in slices, so each is put at the begin of its step on that stage.
-void WriteArrow(Out out, const StepRecord& step, size_t idx) {
-  const StageStamp& stamp = step.stamps[idx];
-  const bool last = idx + 1 == step.stamps.size();
-  const char* phase = idx == 0 ? "s" : last ? "f" : "t";
-  fmt::format_to(out, R"(,
-{{"ph":"{}","pid":0,"tid":{},"ts":{},"id":{},"name":"step","cat":"flow"{}}})",
-                 phase, stamp.stage, stamp.begin_us, step.step_id, last ? R"(,"bp":"e")" : "");
+// An arrow leads from stage to stage, from slice to slice: it is put at the begin of its step on each.
+void WriteArrow(Out out, const StepRecord& step, std::string_view id, std::string_view name) {
+  if (step.stamps.size() < 2) return;
+  for (size_t i = 0; i < step.stamps.size(); ++i) {
+    const StageStamp& stamp = step.stamps[i];
+    const bool last = i + 1 == step.stamps.size();
+    const char* phase = i == 0 ? "s" : last ? "f" : "t";
+    fmt::format_to(out, R"(,
+{{"ph":"{}","pid":0,"tid":{},"ts":{},"id":"{}","name":"{}","cat":"flow"{}}})",
+                   phase, stamp.stage, stamp.begin_us, id, name, last ? R"(,"bp":"e")" : "");
+  }
 }
 
-// A stage that has ended one step and not begun the next: starved until the next one arrived.
-void WriteGap(Out out, const StageStamp& stamp, int64_t free_us) {
-  if (free_us == 0 || stamp.begin_us <= free_us) return;
-  const bool starved = stamp.recv_us > free_us;
-  fmt::format_to(out, R"(,
+// One for each chunk of a prompt, and one for all decode tokens together.
+void WriteArrows(Out out, const StepRecord& step) {
+  bool any_decode = false;
+  for (const ChunkRecord& chunk : step.chunks) {
+    any_decode |= chunk.is_decode;
+    if (chunk.is_decode) continue;
+    WriteArrow(out, step, fmt::format("{}.{}", step.step_id, chunk.seq),
+               fmt::format("sequence {} [{}, {})", chunk.seq, chunk.pos, chunk.pos + chunk.len));
+  }
+  if (any_decode) WriteArrow(out, step, fmt::format("{}", step.step_id), "decode");
+}
+
+void WriteIdleSlices(Out out, const std::vector<IdleSlice>& slices) {
+  for (const IdleSlice& slice : slices) {
+    fmt::format_to(out, R"(,
 {{"ph":"X","pid":0,"tid":{},"ts":{},"dur":{},"name":"{}","cat":"bubble"}})",
-                 stamp.stage, free_us, stamp.begin_us - free_us, starved ? "starved" : "overhead");
+                   slice.stage, slice.begin_us, slice.end_us - slice.begin_us, IdleCauseName(slice.cause));
+  }
 }
 
 }  // namespace
@@ -87,22 +102,24 @@ std::string StepTrace::ToChromeJson() const {
   std::string json = R"({"displayTimeUnit":"ms","traceEvents":[
 {"ph":"M","pid":0,"name":"process_name","args":{"name":"pipeline"}})";
   Out out(json);
-  std::vector<int64_t> free_us;  // by stage
+  size_t num_stages = 0;
+  IdleFinder idle;
+  std::vector<IdleSlice> idle_slices;
   for (const StepRecord& step : steps_) {
-    for (size_t i = 0; i < step.stamps.size(); ++i) {
-      const StageStamp& stamp = step.stamps[i];
-      const auto stage = static_cast<size_t>(stamp.stage);
-      for (size_t s = free_us.size(); s <= stage; ++s) {
-        fmt::format_to(out, R"(,
-{{"ph":"M","pid":0,"tid":{0},"name":"thread_name","args":{{"name":"stage {0}"}}}})",
-                       s);
-        free_us.push_back(0);
-      }
-      WriteGap(out, stamp, free_us[stage]);
+    if (step.begins_period) idle.EndPeriod(&idle_slices);
+    idle.OnStep(step.submit_us, step.stamps, &idle_slices);
+    for (const StageStamp& stamp : step.stamps) {
+      num_stages = std::max(num_stages, static_cast<size_t>(stamp.stage) + 1);
       WriteSlice(out, step, stamp);
-      if (step.stamps.size() > 1) WriteArrow(out, step, i);
-      free_us[stage] = stamp.end_us;
     }
+    WriteArrows(out, step);
+  }
+  idle.EndPeriod(&idle_slices);
+  WriteIdleSlices(out, idle_slices);
+  for (size_t stage = 0; stage < num_stages; ++stage) {
+    fmt::format_to(out, R"(,
+{{"ph":"M","pid":0,"tid":{0},"name":"thread_name","args":{{"name":"stage {0}"}}}})",
+                   stage);
   }
   json += "\n]}\n";
   return json;

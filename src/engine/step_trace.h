@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/idle_slices.h"
 #include "plan/step.h"
 
 namespace penstock {
@@ -28,6 +29,7 @@ struct StepRecord {
   std::vector<ChunkRecord> chunks;
   int64_t submit_us = 0;
   int64_t result_us = 0;           // 0: not back yet
+  bool begins_period = false;      // the first after the engine had nothing to do (engine/idle_slices.h)
   std::vector<StageStamp> stamps;  // in the order of stages
   bool ok = true;
 };
@@ -37,15 +39,15 @@ class StepTrace {
   // Keeps the last `max_steps`.
   explicit StepTrace(size_t max_steps = 200'000) : max_steps_(max_steps) {}
 
-  void OnSubmit(const Step& step, int64_t now_us);
+  void OnSubmit(const Step& step, int64_t now_us, bool begins_period = false);
   // Of a step that was not recorded, or has been dropped: ignored.
   void OnResult(const StepResult& result, int64_t now_us);
 
   const std::deque<StepRecord>& steps() const { return steps_; }
 
   // In the Trace Event format of chrome://tracing and Perfetto: one track for each stage, a slice for each
-  // step on it, arrows that follow a step from stage to stage, and slices for the gaps in which a stage had
-  // nothing to do.
+  // step on it, arrows that follow each chunk of a prompt from stage to stage, and slices that say why a
+  // stage did not work (engine/idle_slices.h).
   std::string ToChromeJson() const;
 
  private:

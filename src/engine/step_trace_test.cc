@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+
 #include "base/json.h"
 
 namespace penstock {
@@ -47,23 +50,55 @@ TEST(StepTrace, ChromeJsonHasTracksSlicesArrowsAndGaps) {
   const Result<Json> parsed = ParseJson(TwoSteps().ToChromeJson(), "trace");
   ASSERT_TRUE(parsed.ok()) << parsed.status().message();
   std::map<std::string, int> phases;
-  int64_t bubble_us = 0;
+  std::map<std::string, int64_t> bubble_us;  // by stage and name
+  std::set<std::string> arrows;
   for (const Json& event : (*parsed)["traceEvents"]) {
     ++phases[event["ph"].get<std::string>()];
     if (event.value("cat", "") == "bubble") {
-      bubble_us += event["dur"].get<int64_t>();
-      EXPECT_EQ(event["name"], "starved");
-      EXPECT_EQ(event["tid"], 1);
+      const std::string key = event["tid"].dump() + " " + event["name"].get<std::string>();
+      bubble_us[key] += event["dur"].get<int64_t>();
     }
+    if (event["ph"] == "s") arrows.insert(event["name"]);
     if (event.value("cat", "") == "step") {
       EXPECT_EQ(event["name"], "prefill 16");
     }
   }
   EXPECT_EQ(phases["M"], 3);
-  EXPECT_EQ(phases["X"], 5);
+  EXPECT_EQ(phases["X"], 4 + 4);
   EXPECT_EQ(phases["s"], 2);
   EXPECT_EQ(phases["f"], 2);
-  EXPECT_EQ(bubble_us, 6);
+  EXPECT_EQ(arrows, (std::set<std::string>{"sequence 7 [16, 32)", "sequence 7 [32, 48)"}));
+  // The first step reaches stage 0 at 10 and stage 1 at 20; the second waits for 6 before stage 1.
+  EXPECT_EQ(bubble_us, (std::map<std::string, int64_t>{
+                           {"0 fill", 9}, {"1 fill", 19}, {"1 host gap", 6}, {"0 drain", 16}}));
+}
+
+TEST(IdleFinder, NamesEverySliceOfABusyPeriod) {
+  IdleFinder finder;
+  std::vector<IdleSlice> slices;
+  finder.OnStep(0, std::vector<StageStamp>{{0, 1, 2, 10}, {1, 10, 11, 20}}, &slices);
+  // Submitted late, then longer on stage 0 than stage 1 has work.
+  finder.OnStep(13, std::vector<StageStamp>{{0, 14, 15, 30}, {1, 31, 33, 40}}, &slices);
+  finder.EndPeriod(&slices);
+  // After a pause, which is nobody's fault.
+  finder.OnStep(100, std::vector<StageStamp>{{0, 100, 100, 110}, {1, 110, 110, 120}}, &slices);
+  finder.EndPeriod(&slices);
+  finder.EndPeriod(&slices);
+
+  std::vector<std::string> found;
+  int64_t idle_us[2] = {};
+  for (const IdleSlice& slice : slices) {
+    found.push_back(
+        fmt::format("{} {} {}-{}", slice.stage, IdleCauseName(slice.cause), slice.begin_us, slice.end_us));
+    idle_us[slice.stage] += slice.end_us - slice.begin_us;
+  }
+  EXPECT_EQ(found,
+            (std::vector<std::string>{"0 fill 0-2", "1 fill 0-11", "0 starved 10-13", "0 host gap 13-15",
+                                      "1 waiting for receive 20-30", "1 host gap 30-33", "0 drain 30-40",
+                                      "1 fill 100-110", "0 drain 110-120"}));
+  // What a stage works and what it idles is the whole of both periods.
+  EXPECT_EQ(idle_us[0] + 8 + 15 + 10, 40 + 20);
+  EXPECT_EQ(idle_us[1] + 9 + 7 + 10, 40 + 20);
 }
 
 TEST(StepTrace, KeepsTheLastSteps) {

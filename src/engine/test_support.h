@@ -52,6 +52,7 @@ struct Received {
   std::vector<TokenId> token_ids;
   std::vector<PositionLogprobs> logprobs;
   std::vector<PositionLogprobs> prompt_logprobs;
+  std::vector<PromptProgress> progress;
   RequestOutput last;  // the latest output
   int num_outputs = 0;
   int num_finishes = 0;
@@ -69,6 +70,7 @@ struct Received {
     logprobs.insert(logprobs.end(), output.logprobs.begin(), output.logprobs.end());
     prompt_logprobs.insert(prompt_logprobs.end(), output.prompt_logprobs.begin(),
                            output.prompt_logprobs.end());
+    progress.insert(progress.end(), output.progress.begin(), output.progress.end());
     last = std::move(output);
   }
 };
