@@ -85,7 +85,7 @@ constexpr FlagSpec kImplementedFlags[] = {
      "", 0},
     {"calibration", "", kString, kDo, "penstock", "auto",
      "Measure the pipeline at start: auto (where the chunk policy needs it and no saved measurement fits), "
-     "always, off (learn from the steps that are served).",
+     "always, off (saved measurements count, else it learns from the steps that are served).",
      "auto|always|off"},
     {"calibration-seconds", "", kFloat, kDo, "penstock", "12", "About how long that may take.", "", 0.1,
      86400},
@@ -185,12 +185,21 @@ constexpr FlagSpec kBenchLatencyFlags[] = {
     {"disable-detokenize", "", kBool, kDo, "bench latency", "false", "Leave text out of the measurement."},
 };
 
+constexpr FlagSpec kCalibrateFlags[] = {
+    {"input-len", "", kSize, kDo, "calibrate", "",
+     "Tokens of each request (random ids). Unset: --max-model-len, less one.", "", 1,
+     std::numeric_limits<int32_t>::max()},
+    {"num-requests", "", kInt, kDo, "calibrate", "5", "Requests after the grid.", "", 0, 1 << 20},
+    {"json", "", kBool, kDo, "calibrate", "false", "Print one JSON object instead of lines of text."},
+};
+
 }  // namespace
 
 std::span<const FlagSpec> ImplementedFlags() { return kImplementedFlags; }
 std::span<const FlagSpec> ServerFlags() { return kServerFlags; }
 std::span<const FlagSpec> CompleteFlags() { return kCompleteFlags; }
 std::span<const FlagSpec> BenchLatencyFlags() { return kBenchLatencyFlags; }
+std::span<const FlagSpec> CalibrateFlags() { return kCalibrateFlags; }
 
 FlagTable ServeTable() {
   return {ServerFlags(),           ImplementedFlags(),       NoOpFlags(),
@@ -204,6 +213,11 @@ FlagTable CompleteTable() {
 
 FlagTable BenchLatencyTable() {
   return {BenchLatencyFlags(), ImplementedFlags(), NoOpFlags(), UnsupportedModelFlags(),
+          UnsupportedSystemFlags()};
+}
+
+FlagTable CalibrateTable() {
+  return {CalibrateFlags(), ImplementedFlags(), NoOpFlags(), UnsupportedModelFlags(),
           UnsupportedSystemFlags()};
 }
 

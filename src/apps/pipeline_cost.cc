@@ -14,7 +14,6 @@ namespace penstock {
 namespace {
 
 constexpr double kMicrosPerSecond = 1e6;
-constexpr int32_t kFewestSteps = 100;  // whose errors are known, before what was learnt replaces a file
 
 bool MustCalibrate(const RunConfig& run, const PipelineCost& cost) {
   if (run.calibration == CalibrationMode::kOff) return false;
@@ -34,17 +33,6 @@ Calibrator MakeCalibrator(const RunConfig& run, const EnginePlan& plan) {
                                 .vocab_size = plan.model.vocab_size},
                      .budget_us = run.calibration_budget_us,
                      .seed = 0});
-}
-
-FitQuality WorstFit(const CostModel& model, const std::vector<std::vector<CostSample>>& grid) {
-  FitQuality worst;
-  for (size_t stage = 0; stage < grid.size(); ++stage) {
-    const FitQuality quality = MeasureFit(model.stages[stage], grid[stage]);
-    worst.median_error = std::max(worst.median_error, quality.median_error);
-    worst.p90_error = std::max(worst.p90_error, quality.p90_error);
-    worst.num_samples = std::max(worst.num_samples, quality.num_samples);
-  }
-  return worst;
 }
 
 void Save(const PipelineCost& cost, const SavedCostModel& saved) {
@@ -102,8 +90,19 @@ Result<PipelineCost> ObtainPipelineCost(const RunConfig& run, const EnginePlan& 
   return cost;
 }
 
-void SaveLearntCost(const PipelineCost& cost, const EngineStats& stats) {
-  if (cost.path.empty() || !stats.measured_cost.known() || stats.cost_error.num_samples < kFewestSteps) return;
+FitQuality WorstFit(const CostModel& model, const std::vector<std::vector<CostSample>>& samples) {
+  FitQuality worst;
+  for (size_t stage = 0; stage < samples.size(); ++stage) {
+    const FitQuality quality = MeasureFit(model.stages[stage], samples[stage]);
+    worst.median_error = std::max(worst.median_error, quality.median_error);
+    worst.p90_error = std::max(worst.p90_error, quality.p90_error);
+    worst.num_samples = std::max(worst.num_samples, quality.num_samples);
+  }
+  return worst;
+}
+
+void SaveLearntCost(const PipelineCost& cost, const EngineStats& stats, int32_t fewest_steps) {
+  if (cost.path.empty() || !stats.measured_cost.known() || stats.cost_error.num_samples < fewest_steps) return;
   if (stats.measured_cost == cost.model) return;
   Save(cost, {.model = stats.measured_cost, .quality = stats.cost_error});
   LogInfo("What was learnt of the pipeline's speed is kept in {}: error {:.1f} % (median), {:.1f} % (p90)", cost.path,

@@ -31,6 +31,10 @@ struct PipelineCost {
 Result<PipelineCost> ObtainPipelineCost(const RunConfig& run, const EnginePlan& plan, Executor& executor);
 
 // Saves what the engine has learnt while it served, if that is more than is in the file. Logs what it did.
-void SaveLearntCost(const PipelineCost& cost, const EngineStats& stats);
+// `fewest_steps`: whose predictions could be compared with what they took.
+void SaveLearntCost(const PipelineCost& cost, const EngineStats& stats, int32_t fewest_steps = 100);
+
+// The error of a model over samples of each stage: the worst stage's.
+FitQuality WorstFit(const CostModel& model, const std::vector<std::vector<CostSample>>& samples);
 
 }  // namespace penstock
