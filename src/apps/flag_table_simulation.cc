@@ -62,13 +62,16 @@ constexpr FlagSpec kSimulateFlags[] = {
     {"seed", "", kInt, kDo, "workload", "0", "Seed of lengths, arrivals and noise.", "", 0},
     {"noise", "", kFloat, kDo, "pipeline", "0",
      "Standard deviation of the time of each step on each stage, relative to what --cost says.", "", 0, 10},
-    {"scheduling-policy", "", kString, kDo, "scheduling", "fcfs",
-     "Who runs first: fcfs (first come, first served), or priority (all are equal here).", "fcfs|priority"},
+    {"scheduling-policy", "", kString, kDo, "scheduling", "srpt",
+     "Whose prompt is computed first: srpt (the one with the least predicted work left; waiting counts), "
+     "fcfs "
+     "(first come, first served), or priority (all are equal here).",
+     "fcfs|priority|srpt"},
     {"max-num-seqs", "", kInt, kDo, "scheduling", "256",
      "Most sequences that run at the same time (at most --max-num-batched-tokens).", "", 1, 1 << 16},
     {"fixed-target-ms", "", kFloat, kDo, "chunks", "",
      "For comparisons: let the policy optimal aim at this time for every chunk.", "", 0, 1e9},
-    {"trace", "", kString, kDo, "output", "",
+    {"trace-file", "--trace", kString, kDo, "output", "",
      "Write a timeline of every step on every stage to this file (Chrome trace JSON; ui.perfetto.dev opens "
      "it). Of several policies: one file each, with the policy in its name."},
     {"per-request", "", kBool, kDo, "output", "false", "Also print every request."},

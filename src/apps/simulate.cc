@@ -34,7 +34,7 @@ Status WriteTrace(const std::string& path, const SimulationReport& report) {
   std::ofstream file(path);
   file << report.trace.ToChromeJson();
   file.close();
-  return file ? OkStatus() : Internal("--trace: {} cannot be written", path);
+  return file ? OkStatus() : Internal("--trace-file: {} cannot be written", path);
 }
 
 ReportDetail DetailOf(const ParsedFlags& flags, const Traffic& traffic) {
@@ -56,8 +56,8 @@ Status Simulate(const ParsedFlags& flags) {
     setup.planner.policy = policy;
     Result<SimulationReport> report = SimulatePolicy(setup.config, setup.planner, traffic);
     if (!report.ok()) return report.status();
-    if (flags.Given("trace")) {
-      const std::string path = flags.String("trace");
+    if (flags.Given("trace-file")) {
+      const std::string path = flags.String("trace-file");
       RETURN_IF_ERROR(
           WriteTrace(setup.policies.size() == 1 ? path : TraceName(path, report->policy), *report));
     }

@@ -131,7 +131,7 @@ Result<SimulationSetup> ResolveSimulation(const ParsedFlags& flags) {
     config.noise = flags.Float("noise");
     config.seed = static_cast<uint64_t>(flags.Int("seed"));
     config.max_num_seqs = Int32(flags, "max-num-seqs");
-    if (flags.String("scheduling-policy") == "priority") config.scheduling = SchedulingPolicy::kPriority;
+    ASSIGN_OR_RETURN(config.scheduling, ParseSchedulingPolicy(flags.String("scheduling-policy")));
   }
   RETURN_IF_ERROR(ReadPlanner(flags, config.max_num_batched_tokens, &setup.planner));
   Result<std::vector<ChunkPolicy>> policies = ParseChunkPolicies(flags.String("chunk-policy"));

@@ -146,7 +146,8 @@ TEST(EngineCore, ProgressAndChunksOfAPrompt) {
   EXPECT_EQ(last_us, a.last.times.first_token_us - a.last.times.first_scheduled_us);
   EXPECT_GE(a.last.times.first_scheduled_us, begin_us);
   ASSERT_EQ(a.last.chunk_lens.size() + 1, done.size());
-  for (size_t i = 0; i < a.last.chunk_lens.size(); ++i) EXPECT_EQ(a.last.chunk_lens[i], done[i + 1] - done[i]);
+  for (size_t i = 0; i < a.last.chunk_lens.size(); ++i)
+    EXPECT_EQ(a.last.chunk_lens[i], done[i + 1] - done[i]);
 }
 
 TEST(EngineCore, BusyAndBubbleSecondsAreAllOfTheTime) {

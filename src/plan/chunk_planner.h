@@ -58,6 +58,10 @@ class ChunkPlanner {
 
   virtual void BeginStep(const StepQuery& /*query*/) {}
 
+  // Whether a prompt may have a chunk in this step, as far as that is known already: asked before anything is
+  // looked up or reserved for it.
+  virtual bool MayServe(SeqId /*seq*/) const { return true; }
+
   // 0 … max_len. 0 leaves the sequence out of this step; the scheduler takes it as max_len where nothing else
   // is in the step nor in flight, so that a planner cannot stop the engine.
   virtual int32_t NextChunk(const ChunkQuery& query) = 0;

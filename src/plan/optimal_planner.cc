@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/check.h"
 
@@ -14,8 +15,10 @@ constexpr double kHysteresis = 0.2;      // relative change of the queue's targe
 constexpr double kQueueShare = 0.28;     // of the work in the system, spread over the stages, in one chunk
 constexpr double kSpareSlots = 1.25;     // steps in flight for each stage: what is on its way counts too
 constexpr double kOverrun = 1.12;        // of the target, rather than to leave a tail
-constexpr double kSmallPrompt = 0.125;   // of the target: a prompt that gets a step of its own
-constexpr double kLeastRest = 0.125;     // of the target: less room in a step is left empty
+constexpr double kNearlyBest =
+    1.03;  // of the time that whole prompts take: more, and shorter, steps are worth that
+constexpr double kSmallPrompt = 0.125;  // of the target: a prompt that gets a step of its own
+constexpr double kLeastRest = 0.125;    // of the target: less room in a step is left empty
 
 StepWork Scaled(const StepWork& work, double factor) {
   StepWork scaled;
@@ -97,25 +100,50 @@ double OptimalPlanner::TargetForQueue(const std::vector<Demand>& demands) const 
   return std::min(kQueueShare * spread, OverheadTarget());
 }
 
-// How many steps the prompts in the system are best spread over: with m of them, each prompt is served once
-// in the time of max(m, 1.25 P) steps.
-double OptimalPlanner::StepsForWholePrompts(const std::vector<Demand>& demands) const {
+// With the prompts in the system spread over m steps, each is served once in the time of max(m, 1.25 P) of
+// them. The largest m that is near the best: shorter steps, and less that waits for each other.
+OptimalPlanner::Spread OptimalPlanner::SpreadWholePrompts(const std::vector<Demand>& demands) const {
   StepWork total;
   for (const Demand& demand : demands) total.Add(WorkOf({.pos = demand.pos, .len = demand.len}));
-  double num_prompts = static_cast<double>(demands.size());
-  const double share = 1 / num_prompts;
+  const auto num_waiting = static_cast<double>(demands.size());
+  double num_prompts = num_waiting;
   for (const StepInFlight& step : in_flight_) num_prompts += step.prompts;
 
-  double best = 1, best_us = 0;
-  const double slots = kSpareSlots * cost_.num_stages();
-  for (double m = 1; m <= num_prompts; ++m) {
-    const double round_us = std::max(m, slots) * cost_.BottleneckUs(Scaled(total, share * num_prompts / m));
-    if (m == 1 || round_us < best_us * 0.999) {
-      best = m;
-      best_us = round_us;
-    }
+  const double slots = cost_.num_stages();
+  const auto step_us = [&](double m) {
+    return cost_.BottleneckUs(Scaled(total, num_prompts / num_waiting / m));
+  };
+  double best_us = slots * step_us(1);
+  for (double m = 2; m <= num_prompts; ++m) best_us = std::min(best_us, std::max(m, slots) * step_us(m));
+  double steps = num_prompts;
+  while (steps > 1 && std::max(steps, slots) * step_us(steps) > kNearlyBest * best_us) --steps;
+  return {.step_us = step_us(steps),
+          .num_prompts = num_prompts,
+          .most_in_flight = static_cast<int32_t>(std::ceil(steps)),
+          .num_steps = std::max(1, static_cast<int32_t>(std::lround(steps * num_waiting / num_prompts)))};
+}
+
+// Spreads the prompts over steps of equal time, the largest first, each into the step that has the least;
+// those that go with the first in the order of service are the ones of this step.
+void OptimalPlanner::ChooseWholePrompts(const StepQuery& query, const std::vector<Demand>& demands,
+                                        int32_t num_steps) {
+  std::vector<size_t> order(demands.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return demands[a].alone_us > demands[b].alone_us; });
+  std::vector<StepWork> works(num_steps);
+  std::vector<double> times_us(num_steps);
+  std::vector<size_t> step_of(demands.size());
+  for (size_t i : order) {
+    const size_t step = std::min_element(times_us.begin(), times_us.end()) - times_us.begin();
+    step_of[i] = step;
+    works[step].Add(WorkOf({.pos = demands[i].pos, .len = demands[i].len}));
+    times_us[step] = cost_.BottleneckUs(works[step]);
   }
-  return best;
+  chosen_.clear();
+  for (size_t i = 0; i < demands.size(); ++i) {
+    if (step_of[i] == step_of[0]) chosen_.insert(query.prefills[i].seq);
+  }
 }
 
 void OptimalPlanner::ForgetTheGone(const StepQuery& query) {
@@ -157,18 +185,18 @@ void OptimalPlanner::BeginStep(const StepQuery& query) {
       demands.size() > 1 || std::any_of(in_flight_.begin(), in_flight_.end(),
                                         [](const StepInFlight& step) { return step.prompts > 0; });
   if (all_whole && several && options_.fixed_target_us == 0) {
-    // Would the longest be cut at all?
     const auto longest =
         std::max_element(demands.begin(), demands.end(),
                          [](const Demand& a, const Demand& b) { return a.alone_us < b.alone_us; });
-    const double cut_us = std::max(TargetAlone(query.prefills[longest - demands.begin()]), queue_target_us_);
-    const bool one_chunk_each = longest->alone_us <= 0.5 * cut_us;
-    double work_us = 0;
-    for (const Demand& demand : demands) work_us += demand.work_us;
-    for (const StepInFlight& step : in_flight_) work_us += step.work_us;
-    if (one_chunk_each) {
-      mode_ = Mode::kWhole;
-      quota_us_ = work_us / StepsForWholePrompts(demands);
+    const Spread spread = SpreadWholePrompts(demands);
+    // Would the longest be cut, were it alone, or would it stretch the step that it is in?
+    const double uncut_us = kOverrun * TargetAlone(query.prefills[longest - demands.begin()]);
+    const bool pipeline_is_full = spread.num_prompts >= kSpareSlots * cost_.num_stages();
+    if (longest->alone_us <= uncut_us || (pipeline_is_full && longest->alone_us <= spread.step_us)) {
+      // Not more steps at once than it takes to serve all: what comes now joins those that come back next.
+      const bool enough = query.steps_in_flight >= std::max(cost_.num_stages(), spread.most_in_flight);
+      mode_ = enough ? Mode::kNothing : Mode::kWhole;
+      if (!enough) ChooseWholePrompts(query, demands, spread.num_steps);
       return;
     }
   }
@@ -178,11 +206,16 @@ void OptimalPlanner::BeginStep(const StepQuery& query) {
     mode_ = Mode::kSmall;
 }
 
+bool OptimalPlanner::MayServe(SeqId seq) const {
+  if (!planning_ || mode_ == Mode::kChunks || mode_ == Mode::kSmall) return true;
+  return mode_ == Mode::kWhole && (!step_has_prompts_ || chosen_.contains(seq));
+}
+
 int32_t OptimalPlanner::NextChunk(const ChunkQuery& query) {
   if (!planning_) return query.max_len;
   int32_t len = 0;
-  if (mode_ == Mode::kWhole) {
-    len = WholeChunk(query, step_has_prompts_ ? in_flight_.back().work_us : 0);
+  if (mode_ == Mode::kWhole || mode_ == Mode::kNothing) {
+    len = MayServe(query.seq) ? query.max_len : 0;  // one that the budget cuts short goes on in the next step
   } else if (mode_ == Mode::kSmall) {
     const bool small =
         query.remaining <= query.max_len && cost_.BottleneckChunkUs(query.pos, query.remaining) <= small_us_;
@@ -201,15 +234,6 @@ int32_t OptimalPlanner::NextChunk(const ChunkQuery& query) {
   target_us = std::max(target_us, target_us_);
   if (len == query.remaining) targets_us_.erase(query.seq);
   return len;
-}
-
-int32_t OptimalPlanner::WholeChunk(const ChunkQuery& query, double used_us) const {
-  if (query.remaining > query.max_len) return used_us == 0 ? query.max_len : 0;
-  double work_us = 0;
-  for (const StageCost& stage : cost_.stages)
-    work_us = std::max(work_us, stage.PureWork(query.pos, query.remaining));
-  // Where it is nearer to the quota with this one than without.
-  return used_us == 0 || used_us + work_us / 2 <= quota_us_ ? query.remaining : 0;
 }
 
 int32_t OptimalPlanner::EqualChunk(const ChunkQuery& query, bool first) const {

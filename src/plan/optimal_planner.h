@@ -23,6 +23,7 @@
 #include <deque>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "plan/chunk_planner.h"
@@ -38,6 +39,7 @@ class OptimalPlanner : public ChunkPlanner {
 
   std::string_view name() const override { return "optimal"; }
   void BeginStep(const StepQuery& query) override;
+  bool MayServe(SeqId seq) const override;
   int32_t NextChunk(const ChunkQuery& query) override;
   void OnStep(const StepTiming& timing) override;
   void SetCost(const CostModel& cost) override { cost_ = cost; }
@@ -51,20 +53,28 @@ class OptimalPlanner : public ChunkPlanner {
     double work_us = 0;   // without overheads
     double alone_us = 0;  // in one step of its own; only where it fits
   };
+  // Whole prompts spread over steps.
+  struct Spread {
+    double step_us = 0;      // what one of them takes on average
+    double num_prompts = 0;  // in the system
+    int32_t most_in_flight = 1;
+    int32_t num_steps = 1;  // for those that wait
+  };
   enum class Mode {
-    kChunks,  // chunks of target_us_
-    kWhole,   // whole prompts, quota_us_ of work
-    kSmall,   // only the prompts of which InThisStep() says so
+    kChunks,   // chunks of target_us_
+    kWhole,    // whole prompts: those of chosen_
+    kNothing,  // what waits, waits for more
+    kSmall,    // only prompts that take up to small_us_
   };
 
   Demand Measure(const PrefillDemand& prefill) const;
   double TargetAlone(const PrefillDemand& prefill);
   double TargetForQueue(const std::vector<Demand>& demands) const;
   double OverheadTarget() const;  // where overheads are a small share of a chunk
-  double StepsForWholePrompts(const std::vector<Demand>& demands) const;
+  Spread SpreadWholePrompts(const std::vector<Demand>& demands) const;
+  void ChooseWholePrompts(const StepQuery& query, const std::vector<Demand>& demands, int32_t num_steps);
   void ForgetTheGone(const StepQuery& query);
 
-  int32_t WholeChunk(const ChunkQuery& query, double used_us) const;
   int32_t EqualChunk(const ChunkQuery& query, bool first) const;
   int32_t Smoothed(int32_t len, const ChunkQuery& query) const;
   PlanLimits LimitsFor(double max_step_us) const;
@@ -74,7 +84,7 @@ class OptimalPlanner : public ChunkPlanner {
 
   Mode mode_ = Mode::kChunks;
   double target_us_ = 0;  // of the step
-  double quota_us_ = 0;
+  std::unordered_set<SeqId> chosen_;
   double small_us_ = 0;                           // prompts up to this are small, in mode kSmall
   double queue_target_us_ = 0;                    // slowly varying
   std::unordered_map<SeqId, double> targets_us_;  // of prompts that have begun

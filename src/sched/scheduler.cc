@@ -204,15 +204,22 @@ bool Scheduler::MayAdmit() const {
 }
 
 void Scheduler::PlanPrompts(StepPlan& plan) {
+  constexpr int kMostPostponed =
+      16;  // prompts of which the planner wants nothing, once it could have had them
   PromptCursor prompts(*this);
+  int num_postponed = 0;
   while (plan.budget_tokens() > 0) {
     Sequence* const seq = prompts.Next();
     if (seq == nullptr) return;
+    if (!planner_.MayServe(seq->id)) continue;
     if (seq->state == SequenceState::kRunning) {
       const int32_t len = PlanChunk(*seq, seq->num_scheduled, plan);
       if (len > 0) plan.Add(*seq, seq->num_scheduled, len, /*is_decode=*/false);
-    } else if (!MayAdmit() || TryAdmit(*seq, plan) == Admission::kRefused) {
-      prompts.SkipWaiting();  // nobody overtakes the one that waits for room
+    } else {
+      const Admission admission = MayAdmit() ? TryAdmit(*seq, plan) : Admission::kRefused;
+      num_postponed += admission == Admission::kPostponed;
+      // Nobody overtakes the one that waits for room.
+      if (admission == Admission::kRefused || num_postponed == kMostPostponed) prompts.SkipWaiting();
     }
   }
 }
@@ -281,7 +288,7 @@ Scheduler::Admission Scheduler::TryAdmit(Sequence& seq, StepPlan& plan) {
 
   const int32_t pos = num_cached * config_.block_size;
   const int32_t len = PlanChunk(seq, pos, plan);
-  if (len == 0) return Admission::kRefused;
+  if (len == 0) return Admission::kPostponed;
   BeginRunning(seq, std::move(cached));
   plan.Add(seq, pos, len, /*is_decode=*/false);
   return Admission::kAdmitted;

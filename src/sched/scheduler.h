@@ -100,7 +100,7 @@ class Scheduler {
 
   class StepPlan;      // what the step being made will hold (scheduler.cc)
   class PromptCursor;  // prompts in the order of service (scheduler.cc)
-  enum class Admission { kAdmitted, kDeferred, kRefused };
+  enum class Admission { kAdmitted, kDeferred, kPostponed, kRefused };
 
   // Next(): each adds to the plan; Commit turns it into a step.
   void PlanDecodes(StepPlan& plan);

@@ -73,10 +73,7 @@ Result<CostSpec> ReadStages(const Json& stages) {
 }
 
 Result<CostSpec> ReadSpec(const Json& json) {
-  if (json.is_object()) {
-    if (const auto stages = json.find("stages"); stages != json.end()) return ReadStages(*stages);
-    if (const auto cost = json.find("cost"); cost != json.end() && cost->is_object()) return ReadSpec(*cost);
-  }
+  if (json.is_object() && json.contains("stages")) return ReadStages(json["stages"]);
   ASSIGN_OR_RETURN(const WholeModelCost whole, ReadFields<WholeModelCost>(json, kWholeFields));
   return CostSpec{whole};
 }

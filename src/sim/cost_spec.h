@@ -7,7 +7,7 @@
 //   @file                                                                          a file with one of the
 //   objects
 //
-// Keys that are left out are 0. A saved fit has "stages" in its object "cost".
+// Keys that are left out are 0. A saved fit (plan/cost_model_json.h) is of the second form.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -60,7 +60,7 @@ TEST(CostSpec, References) {
 
 TEST(CostSpec, Files) {
   const std::string path = testing::TempDir() + "cost_spec_test.json";
-  std::ofstream(path) << R"({"key": "x", "cost": {"stages": [{"token_us": 5}]}})";
+  std::ofstream(path) << R"({"key": {"model": "x"}, "stages": [{"token_us": 5}]})";
   const Result<CostSpec> spec = ParseCostSpec("@" + path);
   ASSERT_TRUE(spec.ok()) << spec.status().message();
   EXPECT_EQ(std::get<CostModel>(spec->cost).stages[0].token_us, 5);

@@ -26,7 +26,7 @@ struct SimulationConfig {
   int32_t max_num_batched_tokens = 32768;
   int32_t max_num_seqs = 256;  // lowered to max_num_batched_tokens
   int32_t block_size = 128;
-  SchedulingPolicy scheduling = SchedulingPolicy::kFcfs;
+  SchedulingPolicy scheduling = SchedulingPolicy::kSrpt;
   double noise = 0;  // of the times of steps (cost_model_step_cost.h)
   uint64_t seed = 0;
   // Requests of full length, one after the other, before those that count: what a policy that learns needs.
