@@ -37,9 +37,9 @@ class CostEstimator {
   ~CostEstimator();
 
   // Samples of the start-up grid, [num_stages] lists: the prior from now on. Returns whether every stage
-  // could be fitted.
-  bool SetGrid(std::vector<std::vector<CostSample>> grid);
-  // A model from elsewhere (a saved fit) as prior.
+  // could be fitted; the others keep what they had.
+  bool SetGrid(std::span<const std::vector<CostSample>> grid);
+  // A model from elsewhere (a saved fit) as prior. REQUIRES: [num_stages], sound.
   void SetPrior(const CostModel& prior);
 
   // A step that has come back, with its stamps in the order of stages, one for each. Ignored if they are not
@@ -48,12 +48,15 @@ class CostEstimator {
 
   // The model to plan with; not known until there is a prior or enough steps of different shapes.
   const CostModel& model() const;
+  // The same without the host's gap, which is the run's own: for saving, and SetPrior() of the next run.
+  CostModel ModelToSave() const;
   // Counts the models published so far; planners look for changes here.
   int64_t version() const;
 
-  // Of the steps of late: predicted and measured time on the slowest stage, and the error over them.
+  // Error over the steps of late: on each, the stage's that was predicted to be the slowest, by the model of
+  // that time.
   FitQuality recent_quality() const;
-  // Median host gap per hop of late, microseconds.
+  // Median host gap per hop of late, microseconds: the mean over the stages.
   double hop_gap_us() const;
 
  private:

@@ -42,8 +42,7 @@ class StageFitter {
   StageCost Run() {
     StageCost cost;
     for (int round = 0; round < kMaxRounds; ++round) {
-      const Candidate best = BestKnee();
-      const StageCost next = CostOf(best.solution.coefficients, best.knee);
+      const StageCost next = BestKnee().cost();
       const double change = LargestChange(cost, next);
       cost = next;
       Reweight(cost, round >= kMeasuredRounds);
@@ -53,43 +52,36 @@ class StageFitter {
   }
 
  private:
-  struct Candidate {
-    double knee = 0;
-    CostEquations::Solution solution;
-  };
+  using Solution = CostEquations::Solution;
 
-  Candidate At(double knee) const {
-    CostEquations equations;
+  // The best of these knees; the first of equals.
+  Solution BestOf(const std::vector<double>& knees) const {
+    CostEquations equations(knees);
     for (size_t i = 0; i < samples_.size(); ++i) {
-      equations.Add(TermsOf(samples_[i].work, knee), samples_[i].time_us, unit_us_[i], weight_[i]);
+      equations.Add(samples_[i].work, samples_[i].time_us, unit_us_[i], weight_[i]);
     }
-    return {knee, equations.Solve(prior_, sigma_ * sigma_)};
-  }
-
-  bool IsBetter(const Candidate& a, const Candidate& b, double margin) const {
-    return a.solution.objective < b.solution.objective - margin;
+    Solution best = equations.Solve(0, prior_, sigma_ * sigma_);
+    for (size_t i = 1; i < knees.size(); ++i) {
+      const Solution solution = equations.Solve(i, prior_, sigma_ * sigma_);
+      if (solution.objective < best.objective) best = solution;
+    }
+    return best;
   }
 
   // The prior's knee, unless another one is significantly better: none at all before any other.
-  Candidate BestKnee() const {
-    Candidate best;
-    bool first = true;
-    for (double knee = min_tokens_ / 4; knee < 4 * max_tokens_; knee *= kKneeRatio) {
-      const Candidate candidate = At(knee);
-      if (first || IsBetter(candidate, best, 0)) best = candidate;
-      first = false;
-    }
+  Solution BestKnee() const {
+    std::vector<double> knees;
+    for (double knee = min_tokens_ / 4; knee < 4 * max_tokens_; knee *= kKneeRatio) knees.push_back(knee);
+    Solution best = BestOf(knees);
     for (double ratio = std::sqrt(kKneeRatio); ratio > 1 + kKneePrecision; ratio = std::sqrt(ratio)) {
-      for (double knee : {best.knee / ratio, best.knee * ratio}) {
-        const Candidate candidate = At(knee);
-        if (IsBetter(candidate, best, 0)) best = candidate;
-      }
+      best = BestOf({best.knee, best.knee / ratio, best.knee * ratio});
     }
     const double margin = kSignificant * sigma_ * sigma_;
-    const Candidate none = At(0);
-    if (first || !IsBetter(best, none, margin)) best = none;
-    const Candidate prior = prior_knee_ > 0 ? At(prior_knee_) : none;
-    return IsBetter(best, prior, margin) ? best : prior;
+    const Solution none = BestOf({0});
+    if (best.objective >= none.objective - margin) best = none;
+    if (prior_knee_ == 0) return best;
+    const Solution prior = BestOf({prior_knee_});
+    return best.objective < prior.objective - margin ? best : prior;
   }
 
   double LargestChange(const StageCost& from, const StageCost& to) const {

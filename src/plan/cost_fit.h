@@ -1,6 +1,6 @@
 // Fitting a StageCost to measured steps.
 //
-// Weighted least squares in relative error, ||(predicted - measured) / measured||², with coefficients >= 0
+// Weighted least squares in relative error, ||(predicted - measured) / expected||², with coefficients >= 0
 // (Lawson and Hanson's active sets on the normal equations) and Huber's weights against outliers. The floor
 // is not linear: it is searched over as a length at which tokens begin to cost (floor / token), the rest
 // being solved for each.
@@ -21,7 +21,7 @@ namespace penstock {
 
 struct CostSample {
   StepWork work;
-  double time_us = 0;  // samples that are not finite and > 0 are ignored
+  double time_us = 0;  // samples outside 0.1 us … a fortnight are ignored
   double weight = 1;   // how many ordinary samples it counts for
 };
 

@@ -136,10 +136,11 @@ UnknownVector SolveScaled(const NormalEquations& scaled) {
 
 }  // namespace
 
-void NormalEquations::AddRow(std::span<const double> row, double target, double weight) {
-  for (int i = 0; i < num_unknowns; ++i) {
+// Over all that there is room for: loops of a known length are vectors.
+void NormalEquations::AddRow(const UnknownVector& row, double target, double weight) {
+  for (int i = 0; i < kMaxUnknowns; ++i) {
     const double weighted = weight * row[i];
-    for (int j = 0; j < num_unknowns; ++j) a[i][j] += weighted * row[j];
+    for (int j = 0; j < kMaxUnknowns; ++j) a[i][j] += weighted * row[j];
     b[i] += weighted * target;
   }
 }

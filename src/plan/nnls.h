@@ -5,7 +5,6 @@
 #pragma once
 
 #include <array>
-#include <span>
 
 namespace penstock {
 
@@ -19,8 +18,8 @@ struct NormalEquations {
       a{};            // [num_unknowns, num_unknowns], symmetric, positive semi-definite
   UnknownVector b{};  // [num_unknowns]
 
-  void AddRow(std::span<const double> row, double target, double weight = 1);  // row: [num_unknowns]
-  double Objective(const UnknownVector& x) const;                              // x'Ax - 2 b'x
+  void AddRow(const UnknownVector& row, double target, double weight = 1);  // row: [num_unknowns], then 0s
+  double Objective(const UnknownVector& x) const;                           // x'Ax - 2 b'x
 };
 
 // Columns are scaled first, so units do not matter. Where A does not determine x, one of the solutions: a

@@ -66,7 +66,7 @@ NormalEquations Random(std::mt19937* rng, int num_unknowns, int num_rows, bool c
     for (int i = 0; i < num_unknowns; ++i) {
       row[i] = unit[i] * (correlated ? 3 + common + 0.1 * normal(*rng) : normal(*rng));
     }
-    eq.AddRow({row.data(), static_cast<size_t>(num_unknowns)}, normal(*rng) + (correlated ? 2 : 0.5));
+    eq.AddRow(row, normal(*rng) + (correlated ? 2 : 0.5));
   }
   return eq;
 }
@@ -104,7 +104,7 @@ TEST(SolveNonNegative, SameColumnTwiceAndColumnOfZeros) {
     NormalEquations eq{.num_unknowns = 5};
     for (int r = 0; r < 12; ++r) {
       const double a = normal(rng), b = normal(rng);
-      const double row[] = {a, b, 0, 1000 * a, a + b};
+      const UnknownVector row = {a, b, 0, 1000 * a, a + b};
       eq.AddRow(row, a + 2 * b + 0.1 * normal(rng));
     }
     SCOPED_TRACE(trial);
@@ -116,7 +116,7 @@ TEST(SolveNonNegative, SameColumnTwiceAndColumnOfZeros) {
 TEST(SolveNonNegative, FindsTheCoefficientsThatMadeTheRows) {
   NormalEquations eq{.num_unknowns = 3};
   for (int i = 0; i < 10; ++i) {
-    const double row[] = {1, 1e6 * i, 1e-6 * i * i};
+    const UnknownVector row = {1, 1e6 * i, 1e-6 * i * i};
     eq.AddRow(row, 3 + 2e-3 * 1e6 * i, 1 + i);
   }
   const UnknownVector x = SolveNonNegative(eq);
@@ -127,7 +127,7 @@ TEST(SolveNonNegative, FindsTheCoefficientsThatMadeTheRows) {
 
 TEST(SolveNonNegative, NothingForWhatIsNotFinite) {
   NormalEquations eq{.num_unknowns = 2};
-  const double row[] = {1, 2};
+  const UnknownVector row = {1, 2};
   eq.AddRow(row, 3);
   for (double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     NormalEquations broken = eq;
