@@ -18,11 +18,13 @@
 namespace penstock {
 namespace {
 
-constexpr CommandInfo kInfo = {
-    "penstock bench latency MODEL [flags]",
-    "Measures the latency of one batch of requests with random prompts, in this process. Prefix caching is off "
-    "unless --enable-prefix-caching is given. With several policies in --chunk-policy it compares them in turn: "
-    "times to first token of one prompt (--batch-size 1, --output-len 1 and --num-iters-warmup 2 unless given)."};
+constexpr CommandInfo kInfo = {"penstock bench latency MODEL [flags]",
+                               "Measures the latency of one batch of requests with random prompts, in this "
+                               "process. Prefix caching is off "
+                               "unless --enable-prefix-caching is given. With several policies in "
+                               "--chunk-policy it compares them in turn: "
+                               "times to first token of one prompt (--batch-size 1, --output-len 1 and "
+                               "--num-iters-warmup 2 unless given)."};
 
 int64_t IntOr(const ParsedFlags& flags, std::string_view name, bool use_default, int64_t value) {
   return use_default || flags.Given(name) ? flags.Int(name) : value;
@@ -70,8 +72,8 @@ Status ComparePolicies(const CommandSetup& setup, EnginePlan plan, const BenchOp
   const int64_t num_iters = setup.flags.Int("num-iters");
   ASSIGN_OR_RETURN(const LoadedModel model, LoadModelForEngine(setup.run, std::move(plan)));
   ASSIGN_OR_RETURN(const PipelineCost cost, ObtainPipelineCost(setup.run, model.plan, *model.pipeline));
-  LogInfo("{} policies in turn: {} iterations to warm up, then {}", setup.run.chunk_policies.size(), num_warmup,
-          num_iters);
+  LogInfo("{} policies in turn: {} iterations to warm up, then {}", setup.run.chunk_policies.size(),
+          num_warmup, num_iters);
   ASSIGN_OR_RETURN(const PolicyReport report,
                    MeasurePolicies(setup.run, model, cost, options, num_warmup, num_iters));
   return Print(setup.flags, PolicyText(report), PolicyJson(report));

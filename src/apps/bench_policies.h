@@ -13,9 +13,9 @@
 
 namespace penstock {
 
-// Every policy has its own engine, which keeps what it learns from one iteration to the next. In each round all
-// of them are given the same prompt, in the next one another. REQUIRES: options.batch_size is 1, and no prefix
-// caching.
+// Every policy has its own engine, which keeps what it learns from one iteration to the next. In each round
+// all of them are given the same prompt, in the next one another. REQUIRES: options.batch_size is 1, and no
+// prefix caching.
 Result<PolicyReport> MeasurePolicies(const RunConfig& run, const LoadedModel& model, const PipelineCost& cost,
                                      const BenchOptions& options, int64_t num_warmup, int64_t num_iters);
 

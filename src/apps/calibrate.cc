@@ -1,6 +1,6 @@
-// `penstock calibrate`: measures a pipeline thoroughly and keeps the result: the grid, then the recipe by which
-// vLLM-Ascend is calibrated with a benchmark: requests of full length with differing random data, one output token, one at
-// a time.
+// `penstock calibrate`: measures a pipeline thoroughly and keeps the result: the grid, then the recipe by
+// which vLLM-Ascend is calibrated with a benchmark: requests of full length with differing random data, one
+// output token, one at a time.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
@@ -20,7 +20,8 @@ namespace {
 
 constexpr CommandInfo kInfo = {
     "penstock calibrate MODEL [flags]",
-    "Measures how fast each stage of the pipeline is, with the model in directory MODEL, prints the cost model and "
+    "Measures how fast each stage of the pipeline is, with the model in directory MODEL, prints the cost "
+    "model and "
     "its error, and keeps it for `serve`: a grid of chunks and histories, then requests of full length with "
     "random data, one at a time."};
 constexpr double kDefaultSeconds = 60;
@@ -78,7 +79,8 @@ Status Calibrate(CommandSetup setup) {
   report.grid_seconds = cost.seconds;
   ASSIGN_OR_RETURN(const auto samples, RunRecipe(setup, model, options, &cost, &report));
   report.unseen = WorstFit(cost.model, samples);
-  fmt::print("{}", setup.flags.Bool("json") ? CalibrationJson(report).dump(2) + "\n" : CalibrationText(report));
+  fmt::print("{}",
+             setup.flags.Bool("json") ? CalibrationJson(report).dump(2) + "\n" : CalibrationText(report));
   return OkStatus();
 }
 

@@ -14,21 +14,22 @@ Json QualityJson(const FitQuality& quality) {
 }
 
 std::string QualityText(std::string_view what, const FitQuality& quality) {
-  return fmt::format("{:<26} {:>5.1f} % median, {:>5.1f} % p90, {} samples\n", what, 100 * quality.median_error,
-                     100 * quality.p90_error, quality.num_samples);
+  return fmt::format("{:<26} {:>5.1f} % median, {:>5.1f} % p90, {} samples\n", what,
+                     100 * quality.median_error, 100 * quality.p90_error, quality.num_samples);
 }
 
 }  // namespace
 
 std::string CalibrationText(const CalibrationReport& report) {
-  std::string text = "Microseconds per            step      token      floor        1M pairs    1M history        seq  "
-                     "decode token  1M decode context\n";
+  std::string text =
+      "Microseconds per            step      token      floor        1M pairs    1M history        seq  "
+      "decode token  1M decode context\n";
   for (size_t i = 0; i < report.cost.stages.size(); ++i) {
     const StageCost& stage = report.cost.stages[i];
-    text += fmt::format("stage {:<16} {:>10.1f} {:>10.3f} {:>10.1f} {:>15.1f} {:>13.1f} {:>10.1f} {:>13.1f} {:>18.1f}\n",
-                        i, stage.step_us, stage.token_us, stage.floor_us, stage.pair_us * 1e6,
-                        stage.history_us * 1e6, stage.seq_us, stage.decode_token_us,
-                        stage.decode_context_us * 1e6);
+    text += fmt::format(
+        "stage {:<16} {:>10.1f} {:>10.3f} {:>10.1f} {:>15.1f} {:>13.1f} {:>10.1f} {:>13.1f} {:>18.1f}\n", i,
+        stage.step_us, stage.token_us, stage.floor_us, stage.pair_us * 1e6, stage.history_us * 1e6,
+        stage.seq_us, stage.decode_token_us, stage.decode_context_us * 1e6);
   }
   text += QualityText("Error on the grid:", report.grid);
   text += QualityText("Of it on other steps:", report.unseen);

@@ -1,4 +1,5 @@
-// From an EnginePlan to a running engine: loads, calibrates, and wires tokenizer, pipeline, planner and engine.
+// From an EnginePlan to a running engine: loads, calibrates, and wires tokenizer, pipeline, planner and
+// engine.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -29,8 +30,9 @@ struct LoadedModel {
 Result<LoadedModel> LoadModelForEngine(const RunConfig& run, EnginePlan plan);
 
 // An engine over `executor`: the model's pipeline, or what stands before it. `cost`: what is known of it.
-Result<std::unique_ptr<Engine>> MakeEngineOver(const RunConfig& run, const LoadedModel& model, Executor& executor,
-                                               ChunkPolicy policy, const PipelineCost& cost);
+Result<std::unique_ptr<Engine>> MakeEngineOver(const RunConfig& run, const LoadedModel& model,
+                                               Executor& executor, ChunkPolicy policy,
+                                               const PipelineCost& cost);
 
 // An engine and all that it stands on. Destroyed from the engine down.
 struct RunningEngine : LoadedModel {

@@ -23,16 +23,16 @@ bool MustCalibrate(const RunConfig& run, const PipelineCost& cost) {
 
 Calibrator MakeCalibrator(const RunConfig& run, const EnginePlan& plan) {
   const int64_t room = int64_t{plan.memory.num_blocks} * plan.options.block_size;
-  return Calibrator({.num_stages = run.num_stages,
-                     .limits = {.max_chunk = plan.options.max_batched_tokens,
-                                .max_len = static_cast<int32_t>(
-                                    std::min<int64_t>(plan.options.max_model_len, room)),
-                                .max_num_seqs = std::min(run.max_num_seqs, plan.options.max_batched_tokens),
-                                .num_blocks = plan.memory.num_blocks,
-                                .block_size = plan.options.block_size,
-                                .vocab_size = plan.model.vocab_size},
-                     .budget_us = run.calibration_budget_us,
-                     .seed = 0});
+  return Calibrator(
+      {.num_stages = run.num_stages,
+       .limits = {.max_chunk = plan.options.max_batched_tokens,
+                  .max_len = static_cast<int32_t>(std::min<int64_t>(plan.options.max_model_len, room)),
+                  .max_num_seqs = std::min(run.max_num_seqs, plan.options.max_batched_tokens),
+                  .num_blocks = plan.memory.num_blocks,
+                  .block_size = plan.options.block_size,
+                  .vocab_size = plan.model.vocab_size},
+       .budget_us = run.calibration_budget_us,
+       .seed = 0});
 }
 
 void Save(const PipelineCost& cost, const SavedCostModel& saved) {
@@ -55,18 +55,21 @@ Status CalibrateNow(const RunConfig& run, const EnginePlan& plan, Executor& exec
   if (status.code() == StatusCode::kUnavailable) return status;
   CostEstimator estimator(run.num_stages);
   if (!status.ok() || !estimator.SetGrid(calibrator.Samples())) {
-    LogWarning("The calibration has failed{}: chunks are static until the steps that are served have told how "
-               "fast the pipeline is.",
-               status.ok() ? "" : " (" + status.message() + ")");
+    LogWarning(
+        "The calibration has failed{}: chunks are static until the steps that are served have told how "
+        "fast the pipeline is.",
+        status.ok() ? "" : " (" + status.message() + ")");
     return OkStatus();
   }
   cost->model = estimator.ModelToSave();
   cost->grid = calibrator.Samples();
   cost->quality = WorstFit(cost->model, cost->grid);
   cost->seconds = static_cast<double>(NowUs() - begin_us) / kMicrosPerSecond;
-  LogInfo("Calibration took {:.1f} s: {} steps of {} shapes, the model's error is {:.1f} % (median), {:.1f} % (p90)",
-          cost->seconds, calibrator.num_steps(), cost->grid[0].size(), 100 * cost->quality.median_error,
-          100 * cost->quality.p90_error);
+  LogInfo(
+      "Calibration took {:.1f} s: {} steps of {} shapes, the model's error is {:.1f} % (median), {:.1f} % "
+      "(p90)",
+      cost->seconds, calibrator.num_steps(), cost->grid[0].size(), 100 * cost->quality.median_error,
+      100 * cost->quality.p90_error);
   if (!cost->path.empty()) Save(*cost, {.model = cost->model, .quality = cost->quality});
   return OkStatus();
 }
@@ -102,11 +105,12 @@ FitQuality WorstFit(const CostModel& model, const std::vector<std::vector<CostSa
 }
 
 void SaveLearntCost(const PipelineCost& cost, const EngineStats& stats, int32_t fewest_steps) {
-  if (cost.path.empty() || !stats.measured_cost.known() || stats.cost_error.num_samples < fewest_steps) return;
+  if (cost.path.empty() || !stats.measured_cost.known() || stats.cost_error.num_samples < fewest_steps)
+    return;
   if (stats.measured_cost == cost.model) return;
   Save(cost, {.model = stats.measured_cost, .quality = stats.cost_error});
-  LogInfo("What was learnt of the pipeline's speed is kept in {}: error {:.1f} % (median), {:.1f} % (p90)", cost.path,
-          100 * stats.cost_error.median_error, 100 * stats.cost_error.p90_error);
+  LogInfo("What was learnt of the pipeline's speed is kept in {}: error {:.1f} % (median), {:.1f} % (p90)",
+          cost.path, 100 * stats.cost_error.median_error, 100 * stats.cost_error.p90_error);
 }
 
 }  // namespace penstock

@@ -19,15 +19,15 @@ namespace penstock {
 
 struct PipelineCost {
   CostModelKey key;
-  std::string path;       // of the file; empty: none
-  CostModel model;        // not known where nothing was measured
-  FitQuality quality;     // of the fit to its samples, the worst stage's
+  std::string path;                           // of the file; empty: none
+  CostModel model;                            // not known where nothing was measured
+  FitQuality quality;                         // of the fit to its samples, the worst stage's
   std::vector<std::vector<CostSample>> grid;  // where it was measured now: [num_stages]
-  double seconds = 0;     // that it took
+  double seconds = 0;                         // that it took
 };
 
-// Reads the file or calibrates `executor`, as --calibration says, with a bar and lines in the log; saves what it
-// has measured. A calibration that fails is a warning, unless the executor is gone: kUnavailable.
+// Reads the file or calibrates `executor`, as --calibration says, with a bar and lines in the log; saves what
+// it has measured. A calibration that fails is a warning, unless the executor is gone: kUnavailable.
 Result<PipelineCost> ObtainPipelineCost(const RunConfig& run, const EnginePlan& plan, Executor& executor);
 
 // Saves what the engine has learnt while it served, if that is more than is in the file. Logs what it did.

@@ -54,9 +54,11 @@ std::string ConstraintsLine(const PlannerOptions& options, const CostModel& cost
   const double without_us = TimeToFirstTokenUs(free, cost, len);
   std::string given;
   if (options.smooth_factor) given = fmt::format("smooth_factor {}", *options.smooth_factor);
-  if (options.min_chunk) given += fmt::format("{}min_chunk {}", given.empty() ? "" : ", ", *options.min_chunk);
+  if (options.min_chunk)
+    given += fmt::format("{}min_chunk {}", given.empty() ? "" : ", ", *options.min_chunk);
   return fmt::format(
-      "profiling_chunk_config ({}): predicted time to first token for {} tokens {:.3f} s, without it {:.3f} s "
+      "profiling_chunk_config ({}): predicted time to first token for {} tokens {:.3f} s, without it {:.3f} "
+      "s "
       "({:+.1f} %)",
       given, len, with_us * 1e-6, without_us * 1e-6, 100 * (with_us / without_us - 1));
 }

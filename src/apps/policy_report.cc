@@ -20,9 +20,8 @@ const LatencySample& MedianSample(const std::vector<LatencySample>& samples) {
   CHECK(!samples.empty());
   std::vector<const LatencySample*> sorted;
   for (const LatencySample& sample : samples) sorted.push_back(&sample);
-  std::stable_sort(sorted.begin(), sorted.end(), [](const LatencySample* a, const LatencySample* b) {
-    return TtftOf(*a) < TtftOf(*b);
-  });
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const LatencySample* a, const LatencySample* b) { return TtftOf(*a) < TtftOf(*b); });
   return *sorted[(sorted.size() - 1) / 2];
 }
 
@@ -61,15 +60,17 @@ std::vector<PolicyRow> PolicyRows(const PolicyReport& report) {
 std::string PolicyText(const PolicyReport& report) {
   std::string text = fmt::format("{} prompt tokens, time to first token, median of {}\n", report.input_len,
                                  report.policies.front().samples.size());
-  text += fmt::format("{:<14} {:>10} {:>10} {:>10}  {:<14} {}\n", "policy", "measured", "predicted", "efficiency",
-                      "busy share", "chunks");
+  text += fmt::format("{:<14} {:>10} {:>10} {:>10}  {:<14} {}\n", "policy", "measured", "predicted",
+                      "efficiency", "busy share", "chunks");
   for (const PolicyRow& row : PolicyRows(report)) {
-    std::vector<std::string> shares;
-    for (double share : row.stage_busy_share) shares.push_back(fmt::format("{:.1f}%", 100 * share));
+    std::string shares;
+    for (double share : row.stage_busy_share) {
+      shares += fmt::format("{}{:.1f}%", shares.empty() ? "" : " ", 100 * share);
+    }
     text += fmt::format("{:<14} {:>8.3f} s {:>10} {:>10}  {:<14} {}\n", row.policy, row.ttft_s,
                         OrDash(row.predicted_ttft_s, 1, " s"),
-                        row.efficiency ? fmt::format("{:.1f}%", 100 * *row.efficiency) : "-",
-                        fmt::join(shares, " "), fmt::join(row.chunks, " "));
+                        row.efficiency ? fmt::format("{:.1f}%", 100 * *row.efficiency) : "-", shares,
+                        fmt::join(row.chunks, " "));
   }
   return text;
 }

@@ -42,7 +42,8 @@ void Progress::Update(uint64_t done_units, uint64_t total_units) {
   } else {
     const int filled = percent * kBarWidth / 100;
     const std::string bar = std::string(filled, '#') + std::string(kBarWidth - filled, '-');
-    fmt::print(out_, "\r{}  [{}]  {}  ", title_, bar, counts);  // spaces: what stood there may have been longer
+    fmt::print(out_, "\r{}  [{}]  {}  ", title_, bar,
+               counts);  // spaces: what stood there may have been longer
   }
   std::fflush(out_);
 }

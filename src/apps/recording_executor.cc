@@ -17,7 +17,8 @@ std::unique_ptr<StepResult> RecordingExecutor::Poll() {
   std::lock_guard lock(mutex_);
   const StepWork work = in_flight_.front();
   in_flight_.pop_front();
-  if (!result->status.ok() || !result->skipped.empty() || result->stamps.size() != samples_.size()) return result;
+  if (!result->status.ok() || !result->skipped.empty() || result->stamps.size() != samples_.size())
+    return result;
   for (size_t stage = 0; stage < samples_.size(); ++stage) {
     const StageStamp& stamp = result->stamps[stage];
     samples_[stage].push_back({.work = work, .time_us = static_cast<double>(stamp.end_us - stamp.begin_us)});

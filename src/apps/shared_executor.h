@@ -1,5 +1,5 @@
-// SharedExecutor: one of several engines' view of one executor. One of them at a time may have steps in flight:
-// the one that was activated last.
+// SharedExecutor: one of several engines' view of one executor. One of them at a time may have steps in
+// flight: the one that was activated last.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
