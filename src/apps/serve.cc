@@ -49,11 +49,11 @@ void Drain(Server& server, Engine& engine, int64_t timeout_us) {
   server.Stop();
 }
 
-Status WriteTrace(const std::string& path, Engine& engine) {
+Status WriteTrace(const std::string& path, const std::string& trace) {
   std::ofstream file(path);
-  file << engine.StopTrace();
+  file << trace;
   file.close();
-  if (!file) return Internal("--trace-file: {} cannot be written", path);
+  if (!file) return Internal("--trace: {} cannot be written", path);
   LogInfo("The timeline is in {}", path);
   return OkStatus();
 }
@@ -64,6 +64,12 @@ Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
   ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(run));
   LogBanner(setup, plan);
   options.server_info = DescribeConfig(run, plan);
+  if (!run.trace_file.empty()) {
+    options.save_trace = [path = run.trace_file](const std::string& trace) {
+      const Status status = WriteTrace(path, trace);
+      if (!status.ok()) LogError("{}", status.message());
+    };
+  }
   ASSIGN_OR_RETURN(const RunningEngine running, StartEngine(run, std::move(plan)));
   LogPlanTable(run, running.plan, running.cost.model);
   const std::string template_flag =
@@ -87,7 +93,9 @@ Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
   LogInfo("Shutting down: running requests have {} s to end; once more ends at once.", timeout_s);
   Drain(*server, *running.engine, timeout_s * kMicrosPerSecond);
   SaveLearntCost(running.cost, running.engine->Stats());
-  if (!run.trace_file.empty()) RETURN_IF_ERROR(WriteTrace(run.trace_file, *running.engine));
+  // Empty if /stop_profile has ended it.
+  const std::string trace = run.trace_file.empty() ? "" : running.engine->StopTrace();
+  if (!trace.empty()) RETURN_IF_ERROR(WriteTrace(run.trace_file, trace));
   LogInfo("Finished.");
   return OkStatus();
 }

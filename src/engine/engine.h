@@ -116,10 +116,10 @@ class Engine {
   // Drops all cached prefix blocks that no live sequence uses.
   virtual void ResetPrefixCache() = 0;
 
-  // Records every step from now on; StopTrace ends that and gives the record as JSON that Perfetto and
-  // chrome://tracing show (engine/step_trace.h).
+  // Records every step from now on, dropping a record that was begun before. StopTrace ends that and gives
+  // the record as JSON that Perfetto and chrome://tracing show (engine/step_trace.h); empty: there was none.
   virtual void StartTrace() {}
-  virtual std::string StopTrace() { return "{}"; }
+  virtual std::string StopTrace() { return ""; }
 
   // Refuses new requests, and returns when the live ones have ended or `timeout_us` have passed; then aborts
   // the rest.

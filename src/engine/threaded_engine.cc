@@ -154,8 +154,13 @@ void ThreadedEngine::StartTrace() {
 }
 
 std::string ThreadedEngine::StopTrace() {
-  const auto trace = Ask<StepTrace>([](EngineCore& core) { return core.StopTrace().value_or(StepTrace()); });
-  return trace.value_or(StepTrace()).ToChromeJson();
+  using Trace = std::optional<StepTrace>;
+  const std::optional<Trace> trace = Ask<Trace>([](EngineCore& core) { return core.StopTrace(); });
+  return trace && *trace ? (*trace)->ToChromeJson() : "";
+}
+
+void ThreadedEngine::SetCost(const CostModel& cost) {
+  Ask<bool>([cost](EngineCore& core) { return core.SetCost(cost), true; });
 }
 
 void ThreadedEngine::Drain(int64_t timeout_us) {

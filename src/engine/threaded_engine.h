@@ -50,6 +50,8 @@ class ThreadedEngine : public Engine {
   void StartTrace() override;
   std::string StopTrace() override;
   void Drain(int64_t timeout_us) override;
+  // As EngineCore::SetCost().
+  void SetCost(const CostModel& cost);
 
  private:
   struct Arrival {

@@ -65,16 +65,24 @@ Result<std::vector<ChunkPolicy>> ParseChunkPolicies(std::string_view names) {
 }
 
 Status ValidatePlannerOptions(const PlannerOptions& options) {
-  const auto positive = [](std::string_view name, int64_t value) {
-    return value > 0 ? OkStatus() : InvalidArgument("chunk planner: {} is {}, expected > 0", name, value);
+  // Far above all use, and low enough for sums of them.
+  constexpr int32_t kMostTokens = 1 << 24, kMostModelLen = 1 << 30;
+  const auto in_range = [](std::string_view name, int32_t value, int32_t most) {
+    return value >= 1 && value <= most
+               ? OkStatus()
+               : InvalidArgument("chunk planner: {} is {}, expected in [1, {}]", name, value, most);
   };
-  RETURN_IF_ERROR(positive("max_tokens", options.max_tokens));
-  RETURN_IF_ERROR(positive("block_size", options.block_size));
-  RETURN_IF_ERROR(positive("tile", options.tile));
-  RETURN_IF_ERROR(positive("max_model_len", options.max_model_len));
-  if (!std::isfinite(options.max_step_us) || options.max_step_us < 0) {
-    return InvalidArgument("chunk planner: max_step_us is {}, expected >= 0", options.max_step_us);
-  }
+  const auto is_time = [](std::string_view name, double value) {
+    return std::isfinite(value) && value >= 0
+               ? OkStatus()
+               : InvalidArgument("chunk planner: {} is {}, expected >= 0", name, value);
+  };
+  RETURN_IF_ERROR(in_range("max_tokens", options.max_tokens, kMostTokens));
+  RETURN_IF_ERROR(in_range("block_size", options.block_size, kMostTokens));
+  RETURN_IF_ERROR(in_range("tile", options.tile, kMostTokens));
+  RETURN_IF_ERROR(in_range("max_model_len", options.max_model_len, kMostModelLen));
+  RETURN_IF_ERROR(is_time("max_step_us", options.max_step_us));
+  RETURN_IF_ERROR(is_time("fixed_target_us", options.fixed_target_us));
   if (options.smooth_factor && !(*options.smooth_factor > 0 && *options.smooth_factor <= 1)) {
     return InvalidArgument("chunk planner: smooth_factor is {}, expected in (0, 1]", *options.smooth_factor);
   }

@@ -51,6 +51,9 @@ struct PlannerOptions {
   bool release_behaviour = false;  // equal-latency only: v0.20.2rc1's, where it differs from its main branch
 };
 
+// kInvalidArgument where a field is out of the ranges above, with its name and what it should be.
+Status ValidatePlannerOptions(const PlannerOptions& options);
+
 // REQUIRES: options within the ranges above. SetCost() must be called before it does more than static does.
 std::unique_ptr<ChunkPlanner> MakeChunkPlanner(const PlannerOptions& options);
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kSmallOverhead = 0.02;  // of a chunk: no target is worth more latency than this buys
 constexpr double kHysteresis = 0.2;      // relative change of the queue's target that counts
-constexpr double kQueueShare = 0.28;     // of the work in the system, spread over the stages, in one chunk
+constexpr double kQueueShare = 0.36;     // of the work in the system, spread over the stages, in one chunk
 constexpr double kSpareSlots = 1.25;     // steps in flight for each stage: what is on its way counts too
 constexpr double kOverrun = 1.12;        // of the target, rather than to leave a tail
 constexpr double kNearlyBest =
@@ -96,8 +96,11 @@ double OptimalPlanner::TargetForQueue(const std::vector<Demand>& demands) const 
     num_prompts += step.prompts;
   }
   if (num_prompts < 2) return 0;
+  // N prompts of n chunks each keep P stages busy where n (N - 1) >= P - 1; longer chunks would leave them
+  // idle.
   const double spread = work_us * (num_prompts - 1) / num_prompts / std::max(1, cost_.num_stages() - 1);
-  return std::min(kQueueShare * spread, OverheadTarget());
+  const double overhead_us = cost_.BottleneckChunkUs(mean_len_ / 2, 1);
+  return overhead_us + std::min({kQueueShare * spread, 0.7 * work_us / num_prompts, OverheadTarget()});
 }
 
 // With the prompts in the system spread over m steps, each is served once in the time of max(m, 1.25 P) of
@@ -119,6 +122,7 @@ OptimalPlanner::Spread OptimalPlanner::SpreadWholePrompts(const std::vector<Dema
   while (steps > 1 && std::max(steps, slots) * step_us(steps) > kNearlyBest * best_us) --steps;
   return {.step_us = step_us(steps),
           .num_prompts = num_prompts,
+          .pays = 2 * steps <= num_prompts,
           .most_in_flight = static_cast<int32_t>(std::ceil(steps)),
           .num_steps = std::max(1, static_cast<int32_t>(std::lround(steps * num_waiting / num_prompts)))};
 }
@@ -159,10 +163,10 @@ void OptimalPlanner::ForgetTheGone(const StepQuery& query) {
 }
 
 void OptimalPlanner::BeginStep(const StepQuery& query) {
-  if (!cost_.known() || query.prefills.empty()) return;
-  ForgetTheGone(query);
-  planning_ = true;
   step_has_prompts_ = false;
+  planning_ = cost_.known() && !query.prefills.empty();
+  if (!planning_) return;
+  ForgetTheGone(query);
 
   std::vector<Demand> demands;
   bool all_whole = true;
@@ -192,7 +196,8 @@ void OptimalPlanner::BeginStep(const StepQuery& query) {
     // Would the longest be cut, were it alone, or would it stretch the step that it is in?
     const double uncut_us = kOverrun * TargetAlone(query.prefills[longest - demands.begin()]);
     const bool pipeline_is_full = spread.num_prompts >= kSpareSlots * cost_.num_stages();
-    if (longest->alone_us <= uncut_us || (pipeline_is_full && longest->alone_us <= spread.step_us)) {
+    if (longest->alone_us <= uncut_us ||
+        (pipeline_is_full && spread.pays && longest->alone_us <= spread.step_us)) {
       // Not more steps at once than it takes to serve all: what comes now joins those that come back next.
       const bool enough = query.steps_in_flight >= std::max(cost_.num_stages(), spread.most_in_flight);
       mode_ = enough ? Mode::kNothing : Mode::kWhole;

@@ -57,6 +57,7 @@ class OptimalPlanner : public ChunkPlanner {
   struct Spread {
     double step_us = 0;      // what one of them takes on average
     double num_prompts = 0;  // in the system
+    bool pays = false;       // several of them in a step
     int32_t most_in_flight = 1;
     int32_t num_steps = 1;  // for those that wait
   };

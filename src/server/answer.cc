@@ -20,6 +20,7 @@ void MergeOutput(RequestOutput more, RequestOutput* sum) {
   append(&sum->token_ids, &more.token_ids);
   append(&sum->logprobs, &more.logprobs);
   append(&sum->prompt_logprobs, &more.prompt_logprobs);
+  append(&sum->progress, &more.progress);
   *sum = std::move(more);
 }
 
@@ -48,23 +49,43 @@ Answer::Answer(std::string id, int64_t created, GenerationRequest request,
       num_cached_tokens_(prompts_.size()) {}
 
 void Answer::Count(int choice_idx, const RequestOutput& delta) {
-  choices_[choice_idx].num_tokens += static_cast<int64_t>(delta.token_ids.size());
+  Choice& choice = choices_[choice_idx];
+  choice.num_tokens += static_cast<int64_t>(delta.token_ids.size());
+  choice.metrics = {.times = delta.times,
+                    .num_output_tokens = choice.num_tokens,
+                    .num_cached_tokens = delta.num_cached_tokens,
+                    .num_preemptions = delta.num_preemptions,
+                    .chunk_lens = delta.chunk_lens};
   if (choice_idx % request_.n == 0) num_cached_tokens_[choice_idx / request_.n] = delta.num_cached_tokens;
   if (delta.finish_reason != FinishReason::kNone) ++num_finished_;
-  times_ = delta.times;
 }
 
 void Answer::AppendChunk(int choice_idx, const RequestOutput& delta, std::string* events) {
   Count(choice_idx, delta);
+  for (const PromptProgress& progress : delta.progress) AppendProgress(choice_idx, progress, events);
   AppendChunkEvents(choice_idx, delta, events);
 }
 
+// As llama.cpp's server does it.
+void Answer::AppendProgress(int choice_idx, const PromptProgress& progress, std::string* events) const {
+  JsonWriter json = BeginEvent(events);
+  WriteEmptyChoice(choice_idx, &json);
+  json.EndArray().Key("prompt_progress").BeginObject();
+  json.Key("total").Int(progress.num_tokens).Key("cache").Int(progress.num_cached);
+  json.Key("processed").Int(progress.num_done).Key("time_ms").Int(progress.elapsed_us / 1000);
+  json.EndObject().EndObject();
+  *events += "\n\n";
+}
+
 void Answer::AppendEnd(std::string* events) {
-  if (request_.include_usage) {
+  if (request_.include_usage || request_.return_metrics) {
     JsonWriter json = BeginEvent(events);
-    json.EndArray().Key("usage");
-    WriteTotalUsage(/*is_stream=*/true, &json);
-    if (options_.per_request_metrics && num_choices() == 1) {
+    json.EndArray();
+    if (request_.include_usage) {
+      json.Key("usage");
+      WriteTotalUsage(/*is_stream=*/true, &json);
+    }
+    if (wants_metrics()) {
       json.Key("metrics");
       WriteMetrics(&json);
     }
@@ -90,7 +111,7 @@ std::string Answer::Whole() {
   WriteTotalUsage(/*is_stream=*/false, &json);
   WriteTail(&json);
   json.Key("kv_transfer_params").Null().Key("metrics");
-  if (options_.per_request_metrics && num_choices() == 1)
+  if (wants_metrics())
     WriteMetrics(&json);
   else
     json.Null();
@@ -183,32 +204,16 @@ void Answer::WriteTotalUsage(bool is_stream, JsonWriter* json) const {
   WriteUsage(prompt_tokens, completion_tokens, !is_stream || options_.prompt_tokens_details, json);
 }
 
+// By the operator's flag, as in vLLM, answers of one choice only.
+bool Answer::wants_metrics() const {
+  return request_.return_metrics || (options_.per_request_metrics && num_choices() == 1);
+}
+
 void Answer::WriteMetrics(JsonWriter* json) const {
-  const auto ms = [&](int64_t from_us, int64_t to_us) {
-    if (from_us > 0 && to_us >= from_us)
-      json->Double(static_cast<double>(to_us - from_us) / 1000.0);
-    else
-      json->Null();
-  };
-  const int64_t decoded = choices_[0].num_tokens - 1;  // after the first
-  const double decode_us = static_cast<double>(times_.last_token_us - times_.first_token_us);
-  json->BeginObject().Key("time_to_first_token_ms");
-  ms(times_.arrival_us, times_.first_token_us);
-  json->Key("generation_time_ms");
-  ms(times_.first_scheduled_us, times_.last_token_us);
-  json->Key("queue_time_ms");
-  ms(times_.arrival_us, times_.first_scheduled_us);
-  json->Key("mean_itl_ms");
-  if (decoded > 0)
-    json->Double(decode_us / 1000.0 / static_cast<double>(decoded));
-  else
-    json->Null();
-  json->Key("tokens_per_second");
-  if (decoded > 0 && decode_us > 0)
-    json->Double(static_cast<double>(decoded) * 1e6 / decode_us);
-  else
-    json->Null();
-  json->EndObject();
+  if (num_choices() == 1) return WriteRequestMetrics(choices_[0].metrics, json);
+  json->BeginArray();
+  for (const Choice& choice : choices_) WriteRequestMetrics(choice.metrics, json);
+  json->EndArray();
 }
 
 }  // namespace penstock

@@ -17,13 +17,14 @@
 #include "server/json_writer.h"
 #include "server/logprobs_json.h"
 #include "server/prompt_tokens.h"
+#include "server/request_metrics.h"
 
 namespace penstock {
 
 struct AnswerOptions {
   bool prompt_tokens_details = false;  // usage.prompt_tokens_details.cached_tokens
   bool force_include_usage = false;    // as if each stream asked for usage, continuously
-  bool per_request_metrics = false;    // "metrics": times of the request
+  bool per_request_metrics = false;    // "metrics", as if each request asked for it
 };
 
 // Appends the increment `more` to `sum`.
@@ -57,11 +58,14 @@ class Answer {
     bool started = false;    // something was printed
     int64_t text_chars = 0;  // printed so far
     int64_t num_tokens = 0;
+    RequestMetrics metrics;
     RequestOutput sum;  // Add() only
   };
 
   // Events of an increment, without what comes at the end of a stream.
   virtual void AppendChunkEvents(int choice_idx, const RequestOutput& delta, std::string* events) = 0;
+  // A choice of which there is nothing yet, for an event about its prompt.
+  virtual void WriteEmptyChoice(int choice_idx, JsonWriter* json) const = 0;
   virtual std::string_view stream_object() const = 0;
   virtual std::string_view whole_object() const = 0;
   virtual void WriteChoice(int choice_idx, JsonWriter* json) = 0;
@@ -85,14 +89,15 @@ class Answer {
 
  private:
   void Count(int choice_idx, const RequestOutput& delta);
+  void AppendProgress(int choice_idx, const PromptProgress& progress, std::string* events) const;
   void WriteUsage(int64_t prompt_tokens, int64_t completion_tokens, bool with_details,
                   JsonWriter* json) const;
   void WriteTotalUsage(bool is_stream, JsonWriter* json) const;
+  bool wants_metrics() const;
   void WriteMetrics(JsonWriter* json) const;
 
   int num_finished_ = 0;
   std::vector<int32_t> num_cached_tokens_;  // [prompts]
-  RequestTimes times_;                      // of the last increment
 };
 
 }  // namespace penstock

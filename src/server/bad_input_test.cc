@@ -122,7 +122,8 @@ TEST_F(BadInputTest, KnownButUnsupportedFieldsAreNamed) {
       {"response_format", "{\"type\":\"json_object\"}"},
       {"response_format", "{\"type\":\"json_schema\",\"json_schema\":{}}"},
       {"response_format", "5"},
-      {"return_progress", "true"},
+      {"return_progress", "1"},
+      {"return_metrics", "1"},
       {"lora_request", "{}"},
       {"length_penalty", "0.5"},
       {"vllm_xargs", "{\"a\":1}"},
@@ -181,6 +182,7 @@ TEST_F(BadInputTest, FieldsThatContradictEachOther) {
   Start();
   ExpectError(Post("/v1/completions", Completion({{"stream_options", {{"include_usage", true}}}})), 400,
               "stream_options");
+  ExpectError(Post("/v1/completions", Completion({{"return_progress", true}})), 400, "return_progress");
   ExpectError(Post("/v1/completions", Completion({{"min_tokens", 17}})), 400, "min_tokens");
   ExpectError(Post("/v1/completions", Completion({{"max_tokens", 0}})), 400, "max_tokens");
   ExpectError(Post("/v1/completions", Completion({{"n", 2}, {"temperature", 0}})), 400, "n");

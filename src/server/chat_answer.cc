@@ -46,6 +46,12 @@ void ChatAnswer::AppendChunkEvents(int choice_idx, const RequestOutput& delta, s
   EndEvent(choice_idx, &json, events);
 }
 
+void ChatAnswer::WriteEmptyChoice(int choice_idx, JsonWriter* json) const {
+  json->BeginObject().Key("index").Int(choice_idx);
+  json->Key("delta").BeginObject().Key("role").String("assistant").Key("content").Null().EndObject();
+  json->Key("logprobs").Null().Key("finish_reason").Null().EndObject();
+}
+
 void ChatAnswer::WriteLogprobs(const RequestOutput& output, JsonWriter* json) const {
   if (request_.logprobs)
     logprobs_.Chat(output.logprobs, *request_.logprobs, json);

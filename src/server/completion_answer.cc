@@ -53,6 +53,11 @@ void CompletionAnswer::AppendChunkEvents(int choice_idx, const RequestOutput& de
   EndEvent(choice_idx, &json, events);
 }
 
+void CompletionAnswer::WriteEmptyChoice(int choice_idx, JsonWriter* json) const {
+  json->BeginObject().Key("index").Int(choice_idx).Key("text").String("").Key("logprobs").Null();
+  json->Key("finish_reason").Null().EndObject();
+}
+
 void CompletionAnswer::WriteChoice(int choice_idx, JsonWriter* json) {
   const RequestOutput& output = choices_[choice_idx].sum;
   json->BeginObject().Key("index").Int(choice_idx);

@@ -13,6 +13,7 @@ class CompletionAnswer : public Answer {
 
  private:
   void AppendChunkEvents(int choice_idx, const RequestOutput& delta, std::string* events) override;
+  void WriteEmptyChoice(int choice_idx, JsonWriter* json) const override;
   std::string_view stream_object() const override { return "text_completion"; }
   std::string_view whole_object() const override { return "text_completion"; }
   void WriteChoice(int choice_idx, JsonWriter* json) override;

@@ -205,6 +205,7 @@ std::vector<Request> GenerationService::Job::MakeRequests(const GenerationReques
       one.sampling.min_tokens = std::min(one.sampling.min_tokens, one.sampling.max_tokens);
       one.priority = request.priority;
       one.cache_salt = request.cache_salt;
+      one.report_progress = request.return_progress;
     }
   }
   return requests;
@@ -320,12 +321,18 @@ void GenerationService::Job::OnIdle() {
 
 int EstimateRetryAfterSeconds(const EngineStats& stats) {
   constexpr int kLeast = 1, kMost = 300;
+  const auto clamped = [](double seconds) {
+    return static_cast<int>(std::clamp<double>(seconds + 0.5, kLeast, kMost));
+  };
+  if (stats.prefill_backlog_seconds) return clamped(*stats.prefill_backlog_seconds);
+  if (stats.prefill_us_per_token > 0) {
+    return clamped(static_cast<double>(stats.waiting_prompt_tokens) * stats.prefill_us_per_token * 1e-6);
+  }
   const auto prefill = stats.histograms.find("request_prefill_time_seconds");
   if (stats.prompt_tokens == 0 || prefill == stats.histograms.end() || prefill->second.sum <= 0)
     return kLeast;
   const double tokens_per_second = static_cast<double>(stats.prompt_tokens) / prefill->second.sum;
-  const double seconds = static_cast<double>(stats.waiting_prompt_tokens) / tokens_per_second;
-  return static_cast<int>(std::clamp<double>(seconds + 0.5, kLeast, kMost));
+  return clamped(static_cast<double>(stats.waiting_prompt_tokens) / tokens_per_second);
 }
 
 GenerationService::GenerationService(Engine& engine, const Tokenizer& tokenizer,

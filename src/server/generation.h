@@ -30,7 +30,8 @@ struct GenerationOptions {
   bool use_request_id_header = true;                // X-Request-Id names the request where the body does not
 };
 
-// Seconds after which a refused client may try again: the prompt tokens in the queue over the rate so far.
+// Seconds after which a refused client may try again: the time that the prompts in the queue will take, by
+// the cost model where it is known, else by the rate of late, else by the mean rate so far.
 int EstimateRetryAfterSeconds(const EngineStats& stats);
 
 class GenerationService {

@@ -46,6 +46,8 @@ struct GenerationRequest {
   bool echo = false;                       // kCompletions
   std::optional<int32_t> logprobs;         // how many alternatives to print beside each token
   std::optional<int32_t> prompt_logprobs;  // to be printed as such (echo needs them otherwise)
+  bool return_progress = false;            // "prompt_progress" events; with `stream` only
+  bool return_metrics = false;             // "metrics"
   bool return_token_ids = false;
   bool return_tokens_as_token_ids = false;
 };

@@ -7,6 +7,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <ctime>
@@ -86,8 +87,9 @@ void WriteGauges(const EngineStats& stats, const EngineLimits& limits, int64_t n
   page->One("vllm:num_requests_waiting", "gauge", "Number of requests waiting to be processed.",
             stats.num_waiting);
   page->Family("vllm:num_requests_waiting_by_reason", "gauge", "Number of requests waiting, by reason.");
-  page->Sample("vllm:num_requests_waiting_by_reason", stats.num_waiting, {{"reason", "capacity"}});
-  page->Sample("vllm:num_requests_waiting_by_reason", 0, {{"reason", "deferred"}});
+  page->Sample("vllm:num_requests_waiting_by_reason", stats.num_waiting - stats.num_deferred,
+               {{"reason", "capacity"}});
+  page->Sample("vllm:num_requests_waiting_by_reason", stats.num_deferred, {{"reason", "deferred"}});
   page->One("vllm:kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.",
             stats.kv_cache_usage);
   page->Family("vllm:engine_sleep_state", "gauge", "Engine sleep state; this engine is always awake.");
@@ -103,10 +105,40 @@ void WriteGauges(const EngineStats& stats, const EngineLimits& limits, int64_t n
                 {"kv_cache_max_concurrency", fmt::format("{:.2f}", concurrency)}});
   page->One("penstock:waiting_prompt_tokens", "gauge", "Prompt tokens not yet computed.",
             static_cast<double>(stats.waiting_prompt_tokens));
+  if (stats.prefill_backlog_seconds) {
+    page->One("penstock:prefill_backlog_seconds", "gauge",
+              "Predicted time of the prompt tokens not yet computed, on the slowest stage.",
+              *stats.prefill_backlog_seconds);
+  }
+  page->Family("penstock:scheduler_info", "gauge", "How requests are ordered, and prompts cut into chunks.");
+  page->Sample("penstock:scheduler_info", 1,
+               {{"scheduling_policy", stats.scheduling_policy}, {"chunk_policy", stats.chunk_policy}});
   page->One("penstock:steps_in_flight", "gauge", "Steps in the pipeline.", stats.steps_in_flight);
   page->One("penstock:progress_age_seconds", "gauge",
             "Seconds since a step last came back, while steps are in flight.",
             stats.steps_in_flight > 0 ? static_cast<double>(now_us - stats.last_progress_us) / 1e6 : 0.0);
+}
+
+// t = step + soft_max(token * tokens, floor) + pair * pairs + … (plan/cost_model.h), in microseconds.
+void WriteCost(const CostModel& cost, Page* page) {
+  if (!cost.known()) return;
+  page->Family("penstock:cost_coefficient_microseconds", "gauge",
+               "The cost model that prompts are planned with: microseconds for each unit of a term.");
+  for (size_t i = 0; i < cost.stages.size(); ++i) {
+    const StageCost& stage = cost.stages[i];
+    const std::pair<std::string_view, double> terms[] = {{"step", stage.step_us},
+                                                         {"token", stage.token_us},
+                                                         {"floor", stage.floor_us},
+                                                         {"pair", stage.pair_us},
+                                                         {"history", stage.history_us},
+                                                         {"seq", stage.seq_us},
+                                                         {"decode_token", stage.decode_token_us},
+                                                         {"decode_context", stage.decode_context_us}};
+    for (const auto& [term, value] : terms) {
+      page->Sample("penstock:cost_coefficient_microseconds", value,
+                   {{"stage", std::to_string(i)}, {"term", term}});
+    }
+  }
 }
 
 void WriteCounters(const EngineStats& stats, Page* page) {
@@ -142,6 +174,16 @@ void WriteCounters(const EngineStats& stats, Page* page) {
   for (size_t i = 0; i < stats.stage_busy_seconds.size(); ++i) {
     page->Sample("penstock:stage_busy_seconds_total", stats.stage_busy_seconds[i],
                  {{"stage", std::to_string(i)}});
+  }
+  page->Family("penstock:stage_bubble_seconds_total", "counter",
+               "Time that each stage did not execute while requests were live, by cause.");
+  for (size_t i = 0; i < stats.stage_bubble_seconds.size(); ++i) {
+    for (const auto& [name, seconds] : stats.stage_bubble_seconds[i]) {
+      std::string cause = name;
+      std::replace(cause.begin(), cause.end(), ' ', '_');
+      page->Sample("penstock:stage_bubble_seconds_total", seconds,
+                   {{"stage", std::to_string(i)}, {"cause", cause}});
+    }
   }
 }
 
@@ -226,11 +268,15 @@ std::string MetricsPage(const std::string& model_name, const EngineStats& engine
                         const HttpStats& http, const ProcessStats& process, int64_t now_us) {
   Page engine_page(fmt::format("model_name=\"{}\",engine=\"0\"", EscapeLabel(model_name)));
   WriteGauges(engine, limits, now_us, &engine_page);
+  WriteCost(engine.cost, &engine_page);
   WriteCounters(engine, &engine_page);
-  for (const auto& [name, histogram] : engine.histograms) {
-    const std::string full_name = "vllm:" + name;
-    engine_page.Family(full_name, "histogram", "Histogram of " + name + ".");
-    engine_page.HistogramSamples(full_name, histogram);
+  for (const auto& [prefix, histograms] :
+       {std::pair("vllm:", &engine.histograms), std::pair("penstock:", &engine.own_histograms)}) {
+    for (const auto& [name, histogram] : *histograms) {
+      const std::string full_name = prefix + name;
+      engine_page.Family(full_name, "histogram", "Histogram of " + name + ".");
+      engine_page.HistogramSamples(full_name, histogram);
+    }
   }
   Page server_page("");
   WriteHttp(http, &server_page);

@@ -47,6 +47,8 @@ constexpr Field kCommonFields[] = {
     {"priority", R"({"type":["integer","null"]})"},
     {"request_id", R"({"type":["string","null"],"maxLength":256})"},
     {"cache_salt", R"({"type":["string","null"],"minLength":1,"maxLength":128})"},
+    {"return_progress", R"({"type":["boolean","null"],"default":false})"},
+    {"return_metrics", R"({"type":["boolean","null"],"default":false})"},
     {"return_token_ids", R"({"type":["boolean","null"]})"},
     {"return_tokens_as_token_ids", R"({"type":["boolean","null"]})"},
 };
@@ -151,6 +153,8 @@ std::string OpenApiDocument(const std::string& version) {
   paths["/version"]["get"] = Get("Version of the server");
   paths["/load"]["get"] = Get("Open requests and the engine's queue");
   paths["/metrics"]["get"] = Get("Metrics for Prometheus", "text/plain");
+  paths["/start_profile"]["post"] = Post("Record a timeline of all steps from now on", "", "");
+  paths["/stop_profile"]["post"] = Post("End the record, and get it as a Chrome trace", "");
   paths["/server_info"]["get"] = Get("Resolved configuration");
   paths["/reset_prefix_cache"]["post"] = Post("Drop cached prefixes", "", "");
   paths["/abort_requests"]["post"] = Post("End requests by id", "AbortRequest");

@@ -108,6 +108,11 @@ void ParseCommon(const RequestRules& rules, RequestFields* fields, GenerationReq
   ParseStream(fields, request);
   ParsePromptLogprobs(rules, fields, request);
   ParseIdentity(rules, fields, request);
+  request->return_progress = fields->Bool("return_progress").value_or(false);
+  if (request->return_progress && !request->stream) {
+    fields->Fail(BadRequest("return_progress", "return_progress needs `stream=True`"));
+  }
+  request->return_metrics = fields->Bool("return_metrics").value_or(false);
   request->return_token_ids = fields->Bool("return_token_ids").value_or(false);
   request->return_tokens_as_token_ids = fields->Bool("return_tokens_as_token_ids").value_or(false);
 }

@@ -77,6 +77,7 @@ struct Server::Impl {
   void AnswerHealth(bool ready, ResponseWriter& response) const;
   void AnswerLoad(ResponseWriter& response) const;
   void AnswerMetrics(ResponseWriter& response) const;
+  void AnswerStopProfile(std::shared_ptr<ResponseWriter> response);
   void AnswerAbort(const HttpRequest& request, ResponseWriter& response);
   // Runs `answer` on the body in the worker pool.
   using BodyAnswer = HttpResponse (*)(const PromptTools&, const RequestRules&, const std::string&);
@@ -168,6 +169,21 @@ void Server::Impl::AnswerAbort(const HttpRequest& request, ResponseWriter& respo
   response.Send(EmptyResponse());
 }
 
+// In a worker: a long record makes many megabytes of JSON.
+void Server::Impl::AnswerStopProfile(std::shared_ptr<ResponseWriter> response) {
+  const bool queued = workers->Submit([this, response] {
+    HttpResponse answer;
+    answer.body = engine.StopTrace();
+    if (answer.body.empty()) {
+      answer = ErrorHttpResponse(BadRequest("", "no profile is being recorded: POST /start_profile first"));
+    } else if (options.save_trace) {
+      options.save_trace(answer.body);
+    }
+    response->Post([response, answer = std::move(answer)] { response->Send(answer); });
+  });
+  if (!queued) response->Send(ErrorHttpResponse(Overloaded("The server is busy.", 1)));
+}
+
 void Server::Impl::AnswerInWorker(BodyAnswer answer, HttpRequest request,
                                   std::shared_ptr<ResponseWriter> response) {
   const bool queued = workers->Submit([this, answer, body = std::move(request.body), response] {
@@ -228,6 +244,12 @@ void Server::Impl::AddStateRoutes() {
     document.body = OpenApiDocument(options.version);
     response->Send(std::move(document));
   });
+  router.Add("POST", "/start_profile", guarded, [this](const HttpRequest&, const Writer& response) {
+    engine.StartTrace();
+    response->Send(EmptyResponse());
+  });
+  router.Add("POST", "/stop_profile", guarded,
+             [this](const HttpRequest&, const Writer& response) { AnswerStopProfile(response); });
   router.Add("POST", "/reset_prefix_cache", guarded, [this](const HttpRequest&, const Writer& response) {
     engine.ResetPrefixCache();
     response->Send(EmptyResponse());

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,6 +40,9 @@ struct ServerOptions {
   int num_workers = 2;                          // threads that parse, render and tokenise
   size_t worker_queue = 1024;                   // requests that may wait for them
   double sse_keep_alive_interval_seconds = 15;  // 0: no keep-alive comments
+
+  // Keeps what /stop_profile answers with, if the operator wants that (--trace); worker thread.
+  std::function<void(const std::string& trace)> save_trace;
 
   Json server_info = Json::object();   // resolved configuration, for /server_info
   std::optional<Json> tokenizer_info;  // tokenizer_config.json, for /tokenizer_info; absent: no such endpoint

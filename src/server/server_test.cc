@@ -230,6 +230,38 @@ TEST_F(ServerTest, OptionsOfUsageAndMetrics) {
   EXPECT_TRUE(body["metrics"].contains("time_to_first_token_ms"));
 }
 
+TEST_F(ServerTest, MetricsOnRequest) {
+  Start();
+  EXPECT_TRUE(Post("/v1/completions", Completion()).BodyJson()["metrics"].is_null());
+  const Json metrics = Post("/v1/completions", Completion({{"return_metrics", true}})).BodyJson()["metrics"];
+  EXPECT_EQ(metrics["time_to_first_token_ms"], 9.0);
+  EXPECT_EQ(metrics["queue_time_ms"], 2.0);
+  EXPECT_EQ(metrics["prefill_time_ms"], 7.0);
+  EXPECT_EQ(metrics["chunk_sizes"], Json({10, 5}));
+  EXPECT_EQ(metrics["prefill_chunks"], 2);
+  EXPECT_EQ(metrics["cached_tokens"], 3);
+  EXPECT_EQ(metrics["num_preemptions"], 0);
+  const Json several =
+      Post("/v1/completions", Completion({{"return_metrics", true}, {"n", 2}})).BodyJson()["metrics"];
+  ASSERT_EQ(several.size(), 2u);  // one for each choice
+  EXPECT_EQ(several[1]["chunk_sizes"], Json({10, 5}));
+}
+
+TEST_F(ServerTest, RetryAfterIsThePredictedBacklog) {
+  Start();
+  engine_.SetSubmitStatus(ResourceExhausted("the queue is full"));
+  EngineStats stats;
+  stats.prefill_us_per_token = 5000;
+  engine_.SetStats(stats);
+  EXPECT_EQ(Post("/v1/completions", Completion()).Header("Retry-After"), "20") << "4000 tokens of 5 ms";
+  stats.prefill_backlog_seconds = 41.7;
+  engine_.SetStats(stats);
+  EXPECT_EQ(Post("/v1/completions", Completion()).Header("Retry-After"), "42");
+  stats.prefill_backlog_seconds = 0.1;
+  engine_.SetStats(stats);
+  EXPECT_EQ(Post("/v1/completions", Completion()).Header("Retry-After"), "1");
+}
+
 TEST_F(ServerTest, TruncatesPromptsWhereAsked) {
   Start();
   ASSERT_EQ(Post("/v1/completions", Completion({{"truncate_prompt_tokens", 2}})).status, 200);
@@ -395,6 +427,34 @@ TEST_F(ServerTest, MetricsHaveVllmNames) {
            "# TYPE process_resident_memory_bytes gauge\n",
        }) {
     EXPECT_NE(response.body.find(line), std::string::npos) << line << "not in\n" << response.body;
+  }
+}
+
+TEST_F(ServerTest, MetricsShowTheCostModelAndTheBacklog) {
+  EngineStats stats;
+  stats.cost.stages = {{.token_us = 12.5}, {.pair_us = 0.25}};
+  stats.prefill_backlog_seconds = 41.5;
+  stats.scheduling_policy = "srpt";
+  stats.chunk_policy = "optimal";
+  stats.stage_bubble_seconds = {{{"host gap", 0.5}}, {{"fill", 2.0}}};
+  engine_.SetStats(stats);
+  Start();
+  const std::string page = Get("/metrics").body;
+  for (const char* line : {
+           "penstock:cost_coefficient_microseconds{model_name=\"tiny\",engine=\"0\",stage=\"0\",term="
+           "\"token\"} 12.5\n",
+           "penstock:cost_coefficient_microseconds{model_name=\"tiny\",engine=\"0\",stage=\"1\",term="
+           "\"pair\"} 0.25\n",
+           "penstock:prefill_backlog_seconds{model_name=\"tiny\",engine=\"0\"} 41.5\n",
+           "penstock:scheduler_info{model_name=\"tiny\",engine=\"0\",scheduling_policy=\"srpt\",chunk_"
+           "policy=\"optimal\"} 1\n",
+           "penstock:stage_bubble_seconds_total{model_name=\"tiny\",engine=\"0\",stage=\"0\",cause="
+           "\"host_gap\"} 0.5\n",
+           "penstock:stage_bubble_seconds_total{model_name=\"tiny\",engine=\"0\",stage=\"1\",cause="
+           "\"fill\"} 2\n",
+           "# TYPE penstock:prefill_chunk_tokens histogram\n",
+       }) {
+    EXPECT_NE(page.find(line), std::string::npos) << line << "not in\n" << page;
   }
 }
 

@@ -100,6 +100,51 @@ TEST_F(StreamTest, ContinuousUsageCountsUp) {
   EXPECT_EQ(last, 5);
 }
 
+TEST_F(StreamTest, ProgressEventsHaveLlamaCppsShape) {
+  Start();
+  engine_.SetScript({.text = "Hello"});
+  const ClientResponse response =
+      Post("/v1/chat/completions", Chat({{"stream", true}, {"return_progress", true}}));
+  EXPECT_TRUE(response.Done());
+  const std::vector<Json> events = response.Events();
+  std::vector<Json> progress;
+  for (const Json& event : events) {
+    EXPECT_EQ(event["object"], "chat.completion.chunk");
+    if (!event.contains("prompt_progress")) continue;
+    progress.push_back(event["prompt_progress"]);
+    EXPECT_EQ(event["choices"][0], Json({{"index", 0},
+                                         {"delta", {{"role", "assistant"}, {"content", nullptr}}},
+                                         {"logprobs", nullptr},
+                                         {"finish_reason", nullptr}}));
+  }
+  const auto entry = [](int processed, int time_ms) {
+    return Json{{"total", 18}, {"cache", 3}, {"processed", processed}, {"time_ms", time_ms}};
+  };
+  EXPECT_EQ(progress, (std::vector<Json>{entry(3, 0), entry(11, 8), entry(18, 8)}));
+  EXPECT_TRUE(events[0].contains("prompt_progress"));
+  EXPECT_EQ(events[3]["choices"][0]["delta"]["role"], "assistant");  // the answer itself begins as always
+  EXPECT_EQ(events[3]["choices"][0]["delta"]["content"], "");
+  std::string text;
+  for (size_t i = 4; i < events.size(); ++i) text += events[i]["choices"][0]["delta"].value("content", "");
+  EXPECT_EQ(text, "Hello");
+  EXPECT_FALSE(engine_.submitted().empty() || !engine_.submitted()[0].report_progress);
+}
+
+TEST_F(StreamTest, MetricsComeAtTheEndWhereAskedFor) {
+  Start();
+  const auto last_event = [&](Json more) {
+    more["stream"] = true;
+    return Post("/v1/chat/completions", Chat(more)).Events().back();
+  };
+  EXPECT_FALSE(last_event(Json::object()).contains("metrics"));
+  const Json alone = last_event({{"return_metrics", true}});
+  EXPECT_EQ(alone["metrics"]["queue_time_ms"], 2.0);
+  EXPECT_FALSE(alone.contains("usage"));
+  const Json both = last_event({{"return_metrics", true}, {"stream_options", {{"include_usage", true}}}});
+  EXPECT_EQ(both["metrics"]["prefill_time_ms"], 7.0);
+  EXPECT_EQ(both["usage"]["prompt_tokens"], 18);
+}
+
 TEST_F(StreamTest, StreamAndWholeAnswerSayTheSame) {
   Start();
   engine_.SetScript({.text = "The same, \"quoted\"\n\t\\ and tabbed"});

@@ -34,7 +34,6 @@ constexpr UnsupportedField kBoth[] = {
     {"lora_request", Neutral::kNull},
     {"prompt_logprob_token_ids", Neutral::kNull},
     {"repetition_detection", Neutral::kNull},
-    {"return_progress", Neutral::kFalse},
     {"return_prompt_text", Neutral::kFalse},
     {"stream_interval", Neutral::kOne},
     {"structured_outputs", Neutral::kEmpty},

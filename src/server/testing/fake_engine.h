@@ -162,7 +162,7 @@ class FakeEngine : public Engine {
   }
   EngineStats Stats() const override {
     std::lock_guard lock(mutex_);
-    EngineStats stats;
+    EngineStats stats = stats_;
     stats.num_running = static_cast<int32_t>(live_.size());
     stats.num_blocks = 64;
     stats.block_size = 16;
@@ -174,6 +174,7 @@ class FakeEngine : public Engine {
     prefill.Observe(2.0);
     stats.histograms["request_prefill_time_seconds"] = prefill;
     stats.histograms["time_to_first_token_seconds"] = prefill;
+    stats.own_histograms["prefill_chunk_tokens"] = prefill;
     return stats;
   }
   Status Health() const override {
@@ -184,6 +185,19 @@ class FakeEngine : public Engine {
     std::lock_guard lock(mutex_);
     ++num_cache_resets_;
   }
+  // What Stats() begins with.
+  void SetStats(EngineStats stats) {
+    std::lock_guard lock(mutex_);
+    stats_ = std::move(stats);
+  }
+  void StartTrace() override {
+    std::lock_guard lock(mutex_);
+    tracing_ = true;
+  }
+  std::string StopTrace() override {
+    std::lock_guard lock(mutex_);
+    return std::exchange(tracing_, false) ? R"({"traceEvents":[]})" : "";
+  }
   void Drain(int64_t) override {}
 
  private:
@@ -193,6 +207,7 @@ class FakeEngine : public Engine {
     Script script;
     bool aborted = false;
     size_t emitted = 0;
+    int32_t num_done = 3;  // of the prompt: what is cached
     int64_t next_us = 0;
   };
 
@@ -233,6 +248,11 @@ class FakeEngine : public Engine {
     RequestOutput output;
     output.num_prompt_tokens = static_cast<int32_t>(live->request.prompt_ids.size());
     output.num_cached_tokens = 3;
+    output.times = {.arrival_us = 1000,
+                    .first_scheduled_us = 3000,
+                    .first_token_us = 10'000,
+                    .last_token_us = 12'000,
+                    .finish_us = 12'000};
     if (live->aborted) {
       ++num_aborted_;
       output.finish_reason = FinishReason::kAbort;
@@ -244,6 +264,16 @@ class FakeEngine : public Engine {
       output.finish_reason = FinishReason::kError;
       output.error = live->script.error;
       return output;
+    }
+    if (live->request.report_progress && live->emitted == 0 && live->num_done < output.num_prompt_tokens) {
+      output.progress = {{.num_tokens = output.num_prompt_tokens,
+                          .num_cached = output.num_cached_tokens,
+                          .num_done = live->num_done,
+                          .elapsed_us = 1000 * (live->num_done - 3)}};
+      live->num_done = std::min(live->num_done + 8, output.num_prompt_tokens);
+      if (live->num_done < output.num_prompt_tokens) return output;
+      output.progress.push_back(output.progress.back());
+      output.progress.back().num_done = output.num_prompt_tokens;
     }
     if (live->emitted == 0 && sampling.prompt_logprobs) {
       for (size_t i = 1; i < live->request.prompt_ids.size(); ++i) {
@@ -263,6 +293,7 @@ class FakeEngine : public Engine {
       output.finish_reason = live->script.finish;
       output.stop_reason = live->script.stop_reason;
     }
+    if (output.finish_reason != FinishReason::kNone) output.chunk_lens = {10, 5};
     return output;
   }
 
@@ -276,6 +307,8 @@ class FakeEngine : public Engine {
   std::vector<Live> live_;
   int num_aborted_ = 0;
   int num_cache_resets_ = 0;
+  EngineStats stats_;
+  bool tracing_ = false;
   std::thread thread_;
 };
 
