@@ -85,5 +85,51 @@ TEST(Environment, ReadsTheVariablesThatCount) {
             "OMP_NUM_THREADS: got \"x\", expected a number of threads > 0");
 }
 
+TEST(RunConfig, ChunkPolicy) {
+  EXPECT_EQ(Resolve({"m"})->chunk_policies, (std::vector{ChunkPolicy::kOptimal}));
+  EXPECT_EQ(Resolve({"m", "--chunk-policy", "equal-latency"})->chunk_policies,
+            (std::vector{ChunkPolicy::kEqualLatency}));
+  EXPECT_TRUE(ResolveError({"m", "--chunk-policy", "best"}).starts_with("--chunk-policy: "));
+  EXPECT_TRUE(ResolveError({"m", "--chunk-policy", "static,optimal"})
+                  .starts_with("--chunk-policy: got 2 policies, expected one"));
+  const Words bench = {"m", "--chunk-policy", "static,equal-latency,sglang,optimal"};
+  EXPECT_EQ(ResolveRunConfig(*ParseFlags(bench, BenchLatencyTable()), {})->chunk_policies.size(), 4u);
+  EXPECT_FALSE(Resolve({"m"})->equal_latency_release);
+  EXPECT_TRUE(Resolve({"m", "--equal-latency-release"})->equal_latency_release);
+  EXPECT_EQ(Resolve({"m", "--max-step-ms", "2.5"})->max_step_us, 2500);
+}
+
+TEST(RunConfig, Calibration) {
+  EXPECT_EQ(Resolve({"m"})->calibration, CalibrationMode::kAuto);
+  EXPECT_EQ(Resolve({"m", "--calibration", "always"})->calibration, CalibrationMode::kAlways);
+  EXPECT_EQ(Resolve({"m", "--calibration", "off"})->calibration, CalibrationMode::kOff);
+  EXPECT_NE(ResolveError({"m", "--calibration", "perhaps"}), "");
+  EXPECT_EQ(Resolve({"m"})->calibration_budget_us, 12'000'000);
+  EXPECT_EQ(Resolve({"m", "--calibration-seconds", "0.5"})->calibration_budget_us, 500'000);
+  EXPECT_EQ(Resolve({"m", "--cost-model", "f.json"})->cost_model_file, "f.json");
+  EXPECT_EQ(Resolve({"m"}, {.cache_dir = "/c"})->cache_dir, "/c");
+}
+
+TEST(RunConfig, BalanceSchedulingOfTheEnvironmentExcludesDynamicChunks) {
+  const Words words = {"m", "-pp", "2", "--additional-config",
+                       R"({"profiling_chunk_config": {"enabled": true}})"};
+  EXPECT_TRUE(Resolve(words).ok());
+  EXPECT_NE(Resolve(words, {.balance_scheduling = true}).status().message().find("balance scheduling"),
+            std::string::npos);
+}
+
+TEST(Environment, CacheDirectory) {
+  const auto cache_dir = [](std::map<std::string, std::string> variables) {
+    return ReadEnvironment([&](const char* name) {
+             const auto found = variables.find(name);
+             return found == variables.end() ? nullptr : found->second.c_str();
+           })
+        ->cache_dir;
+  };
+  EXPECT_EQ(cache_dir({{"XDG_CACHE_HOME", "/x"}, {"HOME", "/h"}}), "/x/penstock");
+  EXPECT_EQ(cache_dir({{"XDG_CACHE_HOME", "relative"}, {"HOME", "/h"}}), "/h/.cache/penstock");
+  EXPECT_EQ(cache_dir({}), "");
+}
+
 }  // namespace
 }  // namespace penstock
