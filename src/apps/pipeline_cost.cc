@@ -40,10 +40,26 @@ void Save(const PipelineCost& cost, const SavedCostModel& saved) {
   if (!status.ok()) LogWarning("{}; the next start measures again", status.message());
 }
 
+void LogSamples(const CostModel& model, const std::vector<std::vector<CostSample>>& samples) {
+  if (!LogEnabled(LogLevel::kDebug)) return;
+  for (size_t stage = 0; stage < samples.size(); ++stage) {
+    for (const CostSample& sample : samples[stage]) {
+      const StepWork& work = sample.work;
+      const double predicted_us = model.stages[stage].Predict(work);
+      LogDebug(
+          "stage {}: {} tokens in {} sequences, history {:.0f}, {} decoded after {:.0f}: {:.1f} ms, "
+          "predicted "
+          "{:.1f} ms ({:+.1f} %)",
+          stage, work.tokens, work.seqs, work.history, work.decode_tokens, work.decode_context,
+          sample.time_us / 1000, predicted_us / 1000, 100 * (predicted_us / sample.time_us - 1));
+    }
+  }
+}
+
 Status CalibrateNow(const RunConfig& run, const EnginePlan& plan, Executor& executor, PipelineCost* cost) {
-  LogInfo("Calibrating the pipeline: {} s at most, or nearly so{}. --calibration off leaves it out.",
+  LogInfo("Calibrating the pipeline: takes up to about {} s{}; --calibration off leaves it out",
           static_cast<double>(run.calibration_budget_us) / kMicrosPerSecond,
-          cost->path.empty() ? "" : ", once: it is kept in " + cost->path);
+          cost->path.empty() ? "" : ", once, and is kept in " + cost->path);
   const int64_t begin_us = NowUs();
   Calibrator calibrator = MakeCalibrator(run, plan);
   const Status status = [&] {
@@ -70,6 +86,7 @@ Status CalibrateNow(const RunConfig& run, const EnginePlan& plan, Executor& exec
       "(p90)",
       cost->seconds, calibrator.num_steps(), cost->grid[0].size(), 100 * cost->quality.median_error,
       100 * cost->quality.p90_error);
+  LogSamples(cost->model, cost->grid);
   if (!cost->path.empty()) Save(*cost, {.model = cost->model, .quality = cost->quality});
   return OkStatus();
 }

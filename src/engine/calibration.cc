@@ -17,6 +17,9 @@ constexpr size_t kNotMeasured = std::numeric_limits<size_t>::max();
 constexpr double kLongestStep = 1.0 / 8;
 constexpr double kProbes = 0.3;
 constexpr double kTooLong = 1.15;
+// Short steps suffer most from whatever else the machine does, and cost little: each is run some more times.
+constexpr double kShortStep = 1.0 / 1000;
+constexpr int kShortRepeats = 3;
 constexpr int32_t kHistoryProbeChunk = 64;
 constexpr double kHistoryProbeShares[] = {1.0 / 16, 1.0 / 4, 1.0};
 
@@ -185,19 +188,22 @@ void Calibrator::BeginGrid() {
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   for (int repeat = 0; repeat < kCalibrationRepeats; ++repeat) {
     for (size_t idx : order) {
-      waiting_.push_back({grid_[idx].shape, idx});
-      left_us_ += GuessUs(rough_, grid_[idx].shape);
+      const double guess_us = GuessUs(rough_, grid_[idx].shape);
+      const bool is_short = guess_us <= kShortStep * static_cast<double>(options_.budget_us);
+      for (int i = 0; i < (is_short ? kShortRepeats : 1); ++i) {
+        waiting_.push_back({grid_[idx].shape, idx});
+        left_us_ += guess_us;
+      }
     }
     std::reverse(order.begin(), order.end());
   }
 }
 
 void Calibrator::EndIfTooLong() {
-  if (phase_ != Phase::kGrid ||
-      static_cast<double>(spent_us_) <= kTooLong * static_cast<double>(options_.budget_us)) {
-    return;
-  }
-  waiting_.clear();
+  if (phase_ != Phase::kGrid) return;
+  double end_us = static_cast<double>(spent_us_);
+  for (const InFlight& step : in_flight_) end_us += GuessUs(rough_, step.shape);
+  if (end_us > kTooLong * static_cast<double>(options_.budget_us)) waiting_.clear();
 }
 
 int64_t Calibrator::total_us() const {
