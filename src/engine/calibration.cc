@@ -169,6 +169,8 @@ bool Calibrator::TryHistory(const ChunkShape& shape) {
     guess_us += growth * std::max(BottleneckUs(probes_.back()) - guess_us, 0.0);
   }
   if (guess_us > kLongestStep * static_cast<double>(options_.budget_us)) return false;
+  const bool is_first = last.pos == 0;
+  if (is_first) Probe({.chunk = shape}, /*is_warm_up=*/true);
   Probe({.chunk = shape});
   return true;
 }
@@ -215,10 +217,11 @@ int64_t Calibrator::total_us() const {
 std::vector<std::vector<CostSample>> Calibrator::Samples() const {
   std::vector<std::vector<CostSample>> samples = SamplesOf(grid_, options_.num_stages);
   if (grid_.empty()) return samples;
-  // Steps too long to be in the grid were measured once, and count for less.
+  // Chunks too long to be in the grid were measured once, and count for less.
   std::vector<Measured> others = probes_;
   std::erase_if(others, [&](const Measured& probe) {
-    return std::ranges::any_of(grid_, [&](const Measured& m) { return m.shape == probe.shape; });
+    const bool is_plain = probe.shape.chunk.pos == 0;
+    return !is_plain || std::ranges::any_of(grid_, [&](const Measured& m) { return m.shape == probe.shape; });
   });
   const std::vector<std::vector<CostSample>> more = SamplesOf(others, options_.num_stages);
   for (size_t stage = 0; stage < samples.size(); ++stage) {

@@ -34,9 +34,11 @@ std::vector<CalibrationShape> Candidates(const CalibrationSteps& steps, int32_t 
   if (steps.max_decodes() > 0 && context > 0) {
     for (int32_t num : {1, steps.max_decodes()}) {
       decodes.insert({block_size, num});
-      decodes.insert({context, num});
+      // Together one long context: there are not more blocks that have been written, and blocks that several
+      // read are in the caches.
+      decodes.insert({context / num / block_size * block_size, num});
     }
-    decodes.insert({context / 2 / block_size * block_size, steps.max_decodes()});
+    decodes.insert({context / 2 / block_size * block_size, 1});
   }
   for (const auto& [pos, num] : decodes) {
     if (pos > 0) shapes.push_back({.chunk = {.pos = pos, .len = 1, .is_decode = true}, .num = num});

@@ -47,7 +47,8 @@ std::unique_ptr<Step> CalibrationSteps::Make(const CalibrationShape& shape) {
     CHECK_LE(shape.num, num_decode_blocks_);
     const BlockId first_block = num_history_blocks_ + num_chunk_blocks_;
     for (int32_t i = 0; i < shape.num; ++i) {
-      step->chunks.push_back(MakeChunk(chunk, kFirstDecodeSeq + static_cast<SeqId>(i), first_block + i));
+      const auto seq = kFirstDecodeSeq + static_cast<SeqId>(i);
+      step->chunks.push_back(MakeChunk(chunk, seq, i * (chunk.pos / limits_.block_size), first_block + i));
     }
   } else {
     CHECK_EQ(shape.num, 1);
@@ -55,14 +56,14 @@ std::unique_ptr<Step> CalibrationSteps::Make(const CalibrationShape& shape) {
     // The first chunks without a history become one, as far as their blocks are full.
     const int32_t num_blocks = CeilDiv(chunk.len, limits_.block_size);
     const bool fills = chunk.pos == 0 && num_filled_ + num_blocks <= num_history_blocks_;
-    step->chunks.push_back(MakeChunk(chunk, kPromptSeq, fills ? num_filled_ : num_history_blocks_));
+    step->chunks.push_back(MakeChunk(chunk, kPromptSeq, 0, fills ? num_filled_ : num_history_blocks_));
     if (fills) num_filled_ += chunk.len / limits_.block_size;
   }
   filled_.push_back(num_filled_);
   return step;
 }
 
-Chunk CalibrationSteps::MakeChunk(const ChunkShape& shape, SeqId seq, BlockId write_block) {
+Chunk CalibrationSteps::MakeChunk(const ChunkShape& shape, SeqId seq, BlockId history_block, BlockId write_block) {
   CHECK_EQ(shape.pos % limits_.block_size, 0);
   Chunk chunk;
   chunk.seq = seq;
@@ -72,7 +73,7 @@ Chunk CalibrationSteps::MakeChunk(const ChunkShape& shape, SeqId seq, BlockId wr
   std::uniform_int_distribution<TokenId> draw(0, limits_.vocab_size - 1);
   for (int32_t i = 0; i < shape.len; ++i) chunk.token_ids.push_back(draw(random_));
   for (int32_t i = 0; i < shape.pos / limits_.block_size; ++i) {
-    chunk.block_ids.push_back(i % std::max(num_written_, 1));
+    chunk.block_ids.push_back((history_block + i) % std::max(num_written_, 1));
   }
   const int32_t num_new = CeilDiv(shape.len, limits_.block_size);
   for (int32_t i = 0; i < num_new; ++i) chunk.block_ids.push_back(write_block + i);

@@ -57,7 +57,7 @@ class CalibrationSteps {
   void OnResult();
 
  private:
-  Chunk MakeChunk(const ChunkShape& shape, SeqId seq, BlockId write_block);
+  Chunk MakeChunk(const ChunkShape& shape, SeqId seq, BlockId history_block, BlockId write_block);
 
   const CalibrationLimits limits_;
   int32_t max_chunk_ = 0;
