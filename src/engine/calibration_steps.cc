@@ -63,7 +63,8 @@ std::unique_ptr<Step> CalibrationSteps::Make(const CalibrationShape& shape) {
   return step;
 }
 
-Chunk CalibrationSteps::MakeChunk(const ChunkShape& shape, SeqId seq, BlockId history_block, BlockId write_block) {
+Chunk CalibrationSteps::MakeChunk(const ChunkShape& shape, SeqId seq, BlockId history_block,
+                                  BlockId write_block) {
   CHECK_EQ(shape.pos % limits_.block_size, 0);
   Chunk chunk;
   chunk.seq = seq;
