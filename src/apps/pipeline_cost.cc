@@ -13,6 +13,8 @@
 namespace penstock {
 namespace {
 
+constexpr double kWorstError = 0.25;  // median over the grid: of a fit that is not used
+
 constexpr double kMicrosPerSecond = 1e6;
 
 bool MustCalibrate(const RunConfig& run, const PipelineCost& cost) {
@@ -87,6 +89,15 @@ Status CalibrateNow(const RunConfig& run, const EnginePlan& plan, Executor& exec
       cost->seconds, calibrator.num_steps(), cost->grid[0].size(), 100 * cost->quality.median_error,
       100 * cost->quality.p90_error);
   LogSamples(cost->model, cost->grid);
+  if (cost->quality.median_error > kWorstError) {
+    LogWarning(
+        "That is too far off to plan with: something else keeps this machine busy. Chunks are static until "
+        "the "
+        "steps that are served have told how fast the pipeline is; the next start measures again.");
+    cost->model = {};
+    cost->grid.clear();
+    return OkStatus();
+  }
   if (!cost->path.empty()) Save(*cost, {.model = cost->model, .quality = cost->quality});
   return OkStatus();
 }
