@@ -27,7 +27,8 @@ namespace {
 constexpr double kTargetRatio = 1.6;  // between neighbours of the grid
 constexpr int kPatience = 2;          // numbers of chunks tried in either direction without success
 constexpr int64_t kFine = 24;  // chunks this many times as long as their alignment are cut finely enough
-constexpr int64_t kManyChunks = 48;  // beyond this, what a tail costs is not worth balancing step by step
+constexpr double kWorthwhile = 0.996;  // of the makespan of equal chunks: a plan of unequal ones
+constexpr int64_t kManyChunks = 48;    // beyond this, what a tail costs is not worth balancing step by step
 
 double MakespanOf(const CostModel& cost, const SlowestStage& slowest, int64_t pos,
                   std::span<const int32_t> chunks) {
@@ -263,16 +264,16 @@ PromptPlan PlanPrompt(const CostModel& cost, int64_t pos, int64_t len, const Pla
   const PromptCutter cutter(slowest, pos, len, limits);
   const Grid grid = SearchGrid(cost, slowest, cutter, pos);
 
-  PromptPlan best = BestEqualPlan(cost, slowest, cutter, grid, pos);
+  PromptPlan equal = BestEqualPlan(cost, slowest, cutter, grid, pos);
   // Of equal stages, chunks of equal time are the optimum, but for what alignment spoils.
-  if (!slowest.all_equal()) {
-    PromptPlan blended = BestBlendedPlan(cost, slowest, cutter, pos, best);
-    best = Improved(cost, cutter, pos, RampSearch(cost, slowest, cutter, pos, std::move(best)).Run());
-    Offer(Improved(cost, cutter, pos, std::move(blended)), &best);
-    return best;
+  if (slowest.all_equal()) {
+    const int64_t mean_chunk = len / static_cast<int64_t>(equal.chunks.size());
+    return mean_chunk > kFine * cutter.limits().align ? equal : Improved(cost, cutter, pos, std::move(equal));
   }
-  const int64_t mean_chunk = len / static_cast<int64_t>(best.chunks.size());
-  return mean_chunk > kFine * cutter.limits().align ? best : Improved(cost, cutter, pos, std::move(best));
+  PromptPlan best = Improved(cost, cutter, pos, RampSearch(cost, slowest, cutter, pos, equal).Run());
+  Offer(Improved(cost, cutter, pos, BestBlendedPlan(cost, slowest, cutter, pos, equal)), &best);
+  // Stages are never known so well that less would be a gain.
+  return best.makespan_us < kWorthwhile * equal.makespan_us ? best : equal;
 }
 
 int32_t NextEqualChunk(const CostModel& cost, int64_t pos, int64_t len, double target_us,
