@@ -78,12 +78,13 @@ void StoreHead(const ConstMat& k, const ConstMat& v, const SeqSpan& span, const 
     }
     for (int32_t t = 0; t < count; ++t) {
       const From* value = v.Row<From>(span.row + done + t) + int64_t{kv_head} * dim;
-      for (int32_t d = 0; d < dim; ++d) CopyElement(value[d], &values[OperandIndex(kType, at + t, d, dim)]);
+      for (int32_t d = 0; d < dim; ++d)
+        CopyElement(value[d], &values[ValueIndex(kType, at + t, d, dim, block_size)]);
     }
     const int32_t end = at + count;
     if (std::is_same_v<To, Bf16> &&
         end % 2 == 1) {  // the other half of the last values' words: see kv_layout.h
-      for (int32_t d = 0; d < dim; ++d) values[OperandIndex(kType, end, d, dim)] = To{};
+      for (int32_t d = 0; d < dim; ++d) values[ValueIndex(kType, end, d, dim, block_size)] = To{};
     }
   }
 }

@@ -9,7 +9,7 @@
 //
 // The maximum of a row is only a reference point: it is moved, and the row's sums rescaled, when scores
 // outgrow it by 2^8, which after the first tiles hardly happens (fp32 has room for it, and the ratio of sums
-// does not change).
+// does not change). So nothing is summed up, or maximised, over the lanes of a vector but when it is moved.
 //
 // For per-ISA sources only.
 //
@@ -21,6 +21,7 @@
 
 #include "kernels/cpu/attention_ops.h"
 #include "kernels/cpu/attention_pack.h"
+#include "kernels/cpu/attention_tiles.h"
 #include "kernels/cpu/vec_inline.h"
 #include "kernels/cpu/vec_product.h"
 
@@ -34,16 +35,22 @@ constexpr float kMaxGrowth = 8.0f;      // in powers of two
 // The state of some rows.
 struct FlashState {
   float* max = nullptr;  // [rows], of score * scale * log2(e)
-  float* sum = nullptr;  // [rows], of 2^(score - max)
+  float* sum = nullptr;  // [rows][kSumLanes], of 2^(score - max)
   float* acc = nullptr;  // [rows][value_dim]
   int64_t value_dim = 0;
 
   void Clear(int64_t rows) const {
     for (int64_t r = 0; r < rows; ++r) max[r] = kNothingSeen;
-    std::memset(sum, 0, rows * sizeof(float));
+    std::memset(sum, 0, rows * kSumLanes * sizeof(float));
     std::memset(acc, 0, rows * value_dim * sizeof(float));
   }
-  FlashState From(int64_t row) const { return {max + row, sum + row, acc + row * value_dim, value_dim}; }
+  FlashState From(int64_t row) const {
+    return {max + row, sum + row * kSumLanes, acc + row * value_dim, value_dim};
+  }
+  template <class S>
+  typename S::Vec Sum(int64_t row) const {
+    return S::Load(sum + row * kSumLanes);
+  }
 };
 
 // Which keys of a tile rows see: row r of the tile is row first_row + r of the span, a row of query
@@ -67,9 +74,9 @@ struct Causality {
   }
 };
 
-// The largest of the first `visible` scores.
+// The largest of the first `visible` scores, lane by lane.
 template <class S>
-PENSTOCK_INLINE float MaxOfRow(const float* scores, int64_t visible) {
+PENSTOCK_INLINE typename S::Vec MaxOfRow(const float* scores, int64_t visible) {
   constexpr int kLanes = S::kLanes;
   const typename S::Vec lowest = S::Set(kNothingSeen);
   typename S::Vec max0 = lowest, max1 = lowest;
@@ -82,14 +89,14 @@ PENSTOCK_INLINE float MaxOfRow(const float* scores, int64_t visible) {
     const int valid = static_cast<int>(visible - j < kLanes ? visible - j : kLanes);
     max0 = S::Max(max0, S::First(S::Load(scores + j), valid, lowest));
   }
-  return S::ReduceMax(S::Max(max0, max1));
+  return S::Max(max0, max1);
 }
 
-// Scores of one row to probabilities 2^(score * scale - reference), in place (as elements of W); their sum.
-// Columns [visible, padded) become 0.
+// Scores of one row to probabilities 2^(score * scale - reference), in place (as elements of W); their sum,
+// lane by lane. Columns [visible, padded) become 0.
 template <class W>
-PENSTOCK_INLINE float ExponentiateRow(float* scores, int64_t visible, int64_t padded, float scale_log2,
-                                      float row_max) {
+PENSTOCK_INLINE typename W::Simd::Vec ExponentiateRow(float* scores, int64_t visible, int64_t padded,
+                                                      float scale_log2, float row_max) {
   using S = typename W::Simd;
   using Vec = typename S::Vec;
   constexpr int kLanes = S::kLanes;
@@ -113,67 +120,106 @@ PENSTOCK_INLINE float ExponentiateRow(float* scores, int64_t visible, int64_t pa
     W::StoreElements(probabilities + j, p);
   }
   for (; j < padded; j += kLanes) W::StoreElements(probabilities + j, S::Zero());
-  return S::ReduceAdd(S::Add(sum0, sum1));
+  return S::Add(sum0, sum1);
 }
 
 // Moves the reference of a row to `max` and rescales its sums.
 template <class S>
-PENSTOCK_INLINE void MoveReference(float max, int64_t row, const FlashState& state) {
+[[gnu::noinline]] static void MoveReference(float max, int64_t row, const FlashState& state) {
   const typename S::Vec correction = S::Exp2(S::Set(state.max[row] - max));
   float* acc = state.acc + row * state.value_dim;
   for (int64_t d = 0; d < state.value_dim; d += S::kLanes)
     S::Store(acc + d, S::Mul(S::Load(acc + d), correction));
-  state.sum[row] *= S::ReduceMax(correction);
+  S::Store(state.sum + row * kSumLanes, S::Mul(state.Sum<S>(row), correction));
   state.max[row] = max;
 }
 
-// Softmax of all rows of a tile; the scores of row r begin at r * lds. The maxima of some rows are taken
-// before their exponentials, so that the latency of the one hides behind the other.
+// Softmax of all rows of a tile; the scores of row r begin at r * lds.
 template <class W>
 static void SoftmaxTile(float* scores, int64_t lds, int64_t num_rows, const Causality& seen, float scale_log2,
                         const FlashState& state) {
   using S = typename W::Simd;
-  constexpr int64_t kRowsAtOnce = 4;
-  const int64_t padded = (seen.num_keys + 15) / 16 * 16;
-  for (int64_t begin = 0; begin < num_rows; begin += kRowsAtOnce) {
-    const int64_t end = begin + kRowsAtOnce < num_rows ? begin + kRowsAtOnce : num_rows;
-    float max[kRowsAtOnce];
-    for (int64_t r = begin; r < end; ++r)
-      max[r - begin] = MaxOfRow<S>(scores + r * lds, seen.Visible(r)) * scale_log2;
-    for (int64_t r = begin; r < end; ++r) {
-      const int64_t visible = seen.Visible(r);
-      if (visible == 0) {
-        std::memset(scores + r * lds, 0, padded * sizeof(typename W::Element));
-        continue;
-      }
-      if (max[r - begin] > state.max[r] + kMaxGrowth) MoveReference<S>(max[r - begin], r, state);
-      state.sum[r] += ExponentiateRow<W>(scores + r * lds, visible, padded, scale_log2, state.max[r]);
+  const int64_t padded = PadTo16(seen.num_keys);
+  const bool see_all = seen.Visible(0) == seen.num_keys;
+  const float scores_per_log2 = 1.0f / scale_log2;
+  for (int64_t r = 0; r < num_rows; ++r, scores += lds) {
+    const int64_t visible = see_all ? seen.num_keys : seen.Visible(r);
+    if (visible == 0) {
+      std::memset(scores, 0, padded * sizeof(typename W::Element));
+      continue;
     }
+    const typename S::Vec max = MaxOfRow<S>(scores, visible);
+    if (S::AnyAbove(max, S::Set((state.max[r] + kMaxGrowth) * scores_per_log2)))
+      MoveReference<S>(S::ReduceMax(max) * scale_log2, r, state);
+    const typename S::Vec sum = ExponentiateRow<W>(scores, visible, padded, scale_log2, state.max[r]);
+    S::Store(state.sum + r * kSumLanes, S::Add(state.Sum<S>(r), sum));
   }
 }
 
 // One tile of keys for some rows. q: [num_rows][ldq]; scores: scratch [num_rows][lds], lds a multiple of 16.
 template <class W>
-static void FlashTile(const typename W::Element* q, int64_t ldq, int64_t num_rows, const Panels<W>& keys,
-                      const Panels<W>& values, const Causality& seen, float scale_log2, float* scores,
-                      int64_t lds, const FlashState& state) {
-  constexpr int64_t kTileRows = W::Simd::kTileRows;
+static void FlashTile(const typename W::Element* q, int64_t ldq, int64_t num_rows, const KeyTile<W>& tile,
+                      const Causality& seen, float scale_log2, float* scores, int64_t lds,
+                      const FlashState& state, BlockPrefetcher& ahead) {
+  using S = typename W::Simd;
+  using Rows = PieceRows<typename W::Word>;
+  constexpr int64_t kTileRows = S::kTileRows;
   if (seen.Visible(num_rows - 1) == 0) return;
-  PanelProduct<W>(
-      q, ldq, num_rows, keys, scores, lds, false,
-      [&](int64_t column) { return seen.FirstRowSeeing(column) / kTileRows * kTileRows; },
-      [&](int64_t) { return keys.depth; });
+  auto rows_at = [&](int64_t r) { return static_cast<int>(num_rows - r < kTileRows ? num_rows - r : kTileRows); };
+  for (int64_t row = 0; row < tile.key_depth; row += kPanelRows<W>) {
+    const int64_t words = tile.key_depth - row < kPanelRows<W> ? tile.key_depth - row : kPanelRows<W>;
+    for (int i = 0; i < tile.num_key_panels; ++i) {
+      const auto& panel = tile.key_panels[i];
+      const Rows keys{&panel.data, words, row * panel.stride, panel.stride};
+      const int vecs = static_cast<int>(panel.width / S::kLanes);
+      for (int64_t r = seen.FirstRowSeeing(panel.column) / kTileRows * kTileRows; r < num_rows; r += kTileRows) {
+        AnyTile<WordStep<W>, kTileRows, S::kTileVecs>(rows_at(r), vecs, q + r * ldq + row * W::kPerWord, ldq, keys,
+                                                      words, scores + r * lds + panel.column, lds, row > 0);
+        ahead.Step();
+      }
+    }
+  }
 
   SoftmaxTile<W>(scores, lds, num_rows, seen, scale_log2, state);
 
   const auto* probabilities = reinterpret_cast<const typename W::Element*>(scores);
   const int64_t ldp = lds * static_cast<int64_t>(sizeof(float) / sizeof(typename W::Element));
-  PanelProduct<W>(
-      probabilities, ldp, num_rows, values, state.acc, state.value_dim, true, [](int64_t) { return 0; },
-      [&](int64_t r) {
-        const int64_t last = r + kTileRows < num_rows ? r + kTileRows - 1 : num_rows - 1;
-        return (seen.Visible(last) + W::kPerWord - 1) / W::kPerWord;
-      });
+  for (int64_t d = 0; d < state.value_dim; d += KeyTile<W>::kWidth) {
+    const Rows values = tile.Values(d);
+    const int vecs = static_cast<int>(values.stride / S::kLanes);
+    for (int64_t r = 0; r < num_rows; r += kTileRows) {
+      const int64_t words = (seen.Visible(r + rows_at(r) - 1) + W::kPerWord - 1) / W::kPerWord;
+      if (words > 0) {
+        AnyTile<WordStep<W>, kTileRows, S::kTileVecs>(rows_at(r), vecs, probabilities + r * ldp, ldp, values,
+                                                      words, state.acc + r * state.value_dim + d,
+                                                      state.value_dim, true);
+      }
+      ahead.Step();
+    }
+  }
+}
+
+// Divides by the sums and writes.
+template <class S>
+static void FinishRows(const FlashState& state, const ResultRows& rows) {
+  for (int64_t r = 0; r < rows.num_rows; ++r) {
+    const int64_t row = rows.row_begin + r;
+    const int64_t offset = row / rows.group * rows.out.stride + row % rows.group * rows.out.dim;
+    WriteElements<S>(state.acc + r * state.value_dim, 1.0f / S::ReduceAdd(state.Sum<S>(r)), rows.out.data,
+                     rows.out.dtype, offset, rows.out.dim);
+  }
+}
+
+// The state whose floats (PartialFloats of them) begin at `floats`.
+PENSTOCK_INLINE FlashState StateAt(float* floats, int64_t rows, int64_t value_dim) {
+  float* sums = floats + rows * value_dim;
+  return {sums + rows * kSumLanes, sums, floats, value_dim};
+}
+
+// The state of a task: in `partial` where the caller wants it, otherwise in scratch.
+PENSTOCK_INLINE FlashState TakeState(ScratchPieces& scratch, float* partial, int32_t rows,
+                                     int32_t value_dim) {
+  return StateAt(partial ? partial : scratch.Take<float>(PartialFloats(rows, value_dim)), rows, value_dim);
 }
 
 }  // namespace

@@ -20,21 +20,23 @@ namespace {
 
 constexpr int64_t kThinRows = 16;  // up to here operands are read where they lie: packing would cost more
 
-// Keys [key0, key0 + num_keys) of a paged cache for few rows: what FlashTile does, without packing. Here
-// memory is the limit, so the next tile, of `next_keys` keys, is asked for piece by piece on the way.
+// Register tiles that one tile of keys takes for `num_rows` rows, about.
+template <class W>
+static int64_t NumRegisterTiles(int64_t num_rows, int64_t num_keys, int64_t value_dim) {
+  constexpr int64_t kWidth = KeyTile<W>::kWidth, kRows = W::Simd::kTileRows;
+  return (num_rows + kRows - 1) / kRows * ((num_keys + kWidth - 1) / kWidth + (value_dim + kWidth - 1) / kWidth);
+}
+
+// Keys [key0, key0 + num_keys) of a paged cache that must be decoded, for few rows: what FlashTile does,
+// without packing.
 template <class W, typename CacheT>
 static void FlashPagedRows(const typename W::Element* q, int64_t key_dim, int64_t num_rows,
-                           const KeySource& source, const Causality& seen, int64_t next_keys,
-                           float scale_log2, float* scores, int64_t lds, const FlashState& state) {
+                           const KeySource& source, const Causality& seen, float scale_log2, float* scores,
+                           int64_t lds, const FlashState& state, BlockPrefetcher& ahead) {
   constexpr int64_t kDepth = kOperandDepth<CacheT>;
   const int64_t block_size = source.cache.block_size, value_dim = state.value_dim;
-  auto prefetch = [&](int64_t pos, int64_t count, int64_t half) {
-    const int64_t begin = half * seen.num_keys + pos - seen.key0;
-    PrefetchPagedTile<CacheT>(source, seen.key0 + seen.num_keys, next_keys, key_dim, value_dim, begin,
-                              begin + count, 2 * seen.num_keys);
-  };
   ForBlockPieces(source, seen.key0, seen.key0 + seen.num_keys, [&](int64_t pos, int64_t count) {
-    prefetch(pos, count, 0);
+    ahead.Step();
     const auto* keys = BlockPart<OperandWord<CacheT>>(source, pos, source.key_offset) + pos % block_size;
     OperandProduct<W, CacheT>(q, key_dim, num_rows, keys, block_size, key_dim / kDepth, PadTo16(count),
                               scores + pos - seen.key0, lds, false);
@@ -43,11 +45,14 @@ static void FlashPagedRows(const typename W::Element* q, int64_t key_dim, int64_
   const auto* probabilities = reinterpret_cast<const typename W::Element*>(scores);
   const int64_t ldp = lds * static_cast<int64_t>(sizeof(float) / sizeof(typename W::Element));
   ForBlockPieces(source, seen.key0, seen.key0 + seen.num_keys, [&](int64_t pos, int64_t count) {
-    prefetch(pos, count, 1);
+    ahead.Step();
     const auto* values = BlockPart<OperandWord<CacheT>>(source, pos, source.value_offset);
-    OperandProduct<W, CacheT>(probabilities + pos - seen.key0, ldp, num_rows,
-                              values + pos % block_size / kDepth * value_dim, value_dim,
-                              (count + kDepth - 1) / kDepth, value_dim, state.acc, value_dim, true);
+    for (int64_t d = 0; d < value_dim; d += kValuePanel) {
+      const int64_t width = ValuePanelWidth(d, value_dim);
+      OperandProduct<W, CacheT>(probabilities + pos - seen.key0, ldp, num_rows,
+                                values + d * (block_size / kDepth) + pos % block_size / kDepth * width, width,
+                                (count + kDepth - 1) / kDepth, width, state.acc + d, value_dim, true);
+    }
   });
 }
 
@@ -69,30 +74,47 @@ struct FlashScratch {
         latents(latent ? pieces.Take<typename W::Element>(int64_t{task.key_tile} * task.key_dim) : nullptr) {}
 };
 
-// Packs keys [key0, key0 + num_keys) and takes all rows through them.
+// Makes the tile of keys [key0, key0 + num_keys).
 template <class W, typename CacheT, bool kLatent>
-static void FlashStep(const FlashTask& task, int64_t key0, int64_t num_keys, int64_t next_keys,
-                      FlashScratch<W>& scratch) {
+static void MakeTile(const FlashTask& task, int64_t key0, int64_t num_keys, FlashScratch<W>& scratch) {
+  KeyTile<W>& tile = scratch.tile;
   if constexpr (kLatent) {
     ReadLatents<W, CacheT>(task.keys, key0, num_keys, task.key_dim, scratch.latents);
-    scratch.tile.SetKeys(num_keys);
-    PackTransposed<W>(scratch.latents, task.key_dim, task.key_dim, PadTo16(num_keys), scratch.tile.keys, 0);
-    PackRows<W>(scratch.latents, task.key_dim, num_keys, task.value_dim, scratch.tile.values);
+    tile.UsePacked(num_keys);
+    PackTransposed<W>(scratch.latents, task.key_dim, task.key_dim, PadTo16(num_keys), tile.packed_keys, 0);
+    PackRows<W>(scratch.latents, task.key_dim, num_keys, task.value_dim, tile.packed_values);
   } else {
-    LoadPagedTile<W, CacheT>(task.keys, key0, num_keys, scratch.tile);
+    const bool thin = task.row_end - task.row_begin <= kThinRows;
+    if (ReadsInPlace<W, CacheT>(task.keys.cache.block_size, task.key_tile, thin))
+      LocatePagedTile<W>(task.keys, key0, num_keys, tile);
+    else
+      PackPagedTile<W, CacheT>(task.keys, key0, num_keys, tile);
   }
-  const int64_t num_rows = task.row_end - task.row_begin;
-  const int64_t num_tiles = (num_rows + task.row_tile - 1) / task.row_tile;
-  for (int64_t i = 0; i < num_tiles; ++i) {
-    if constexpr (!kLatent) {
-      PrefetchPagedTile<CacheT>(task.keys, key0 + num_keys, next_keys, task.key_dim, task.value_dim, i, i + 1,
-                                num_tiles);
-    }
-    const int64_t r = i * task.row_tile;
+}
+
+// Takes all rows through keys [key0, key0 + num_keys), while those up to `next_end` are asked for.
+template <class W, typename CacheT, bool kLatent>
+static void FlashStep(const FlashTask& task, int64_t key0, int64_t num_keys, int64_t next_end,
+                      FlashScratch<W>& scratch) {
+  constexpr bool kDecodes = kOperandDepth<CacheT> != W::kPerWord;
+  const int64_t num_rows = task.row_end - task.row_begin, next = key0 + num_keys;
+  const int64_t bytes = (task.key_dim + task.value_dim) * task.keys.cache.block_size * sizeof(CacheT);
+  const float scale = task.scale * kLog2E;
+  if (kDecodes && !kLatent && num_rows <= kThinRows) {
+    BlockPrefetcher ahead(task.keys, next, next_end, task.key_tile, bytes, 2);
+    const Causality seen{task.row_begin, task.q.group, task.q.pos, key0, num_keys};
+    FlashPagedRows<W, CacheT>(scratch.q, task.key_dim, num_rows, task.keys, seen, scale, scratch.scores,
+                              task.key_tile, scratch.state, ahead);
+    return;
+  }
+  MakeTile<W, CacheT, kLatent>(task, key0, num_keys, scratch);
+  BlockPrefetcher ahead(task.keys, next, kLatent ? next : next_end, task.key_tile, bytes,
+                        NumRegisterTiles<W>(num_rows, num_keys, task.value_dim));
+  for (int64_t r = 0; r < num_rows; r += task.row_tile) {
     const int64_t rows = num_rows - r < task.row_tile ? num_rows - r : task.row_tile;
     const Causality seen{task.row_begin + r, task.q.group, task.q.pos, key0, num_keys};
-    FlashTile<W>(scratch.q + r * task.key_dim, task.key_dim, rows, scratch.tile.keys, scratch.tile.values,
-                 seen, task.scale * kLog2E, scratch.scores, task.key_tile, scratch.state.From(r));
+    FlashTile<W>(scratch.q + r * task.key_dim, task.key_dim, rows, scratch.tile, seen, scale, scratch.scores,
+                 task.key_tile, scratch.state.From(r), ahead);
   }
 }
 
@@ -110,18 +132,10 @@ static void RunFlash(const FlashTask& task, void* memory) {
 
   const int64_t seen_by_last = task.q.pos + (task.row_end - 1) / task.q.group + 1;
   const int64_t key_end = seen_by_last < task.key_end ? seen_by_last : task.key_end;
-  auto keys_at = [&](int64_t key0) {
-    return key_end - key0 < task.key_tile ? key_end - key0 : task.key_tile;
-  };
+  auto tile_end = [&](int64_t key0) { return key_end - key0 < task.key_tile ? key_end : key0 + task.key_tile; };
   for (int64_t key0 = task.key_begin; key0 < key_end; key0 += task.key_tile) {
-    const int64_t num_keys = keys_at(key0);
-    if (!kLatent && rows <= kThinRows) {
-      const Causality seen{task.row_begin, task.q.group, task.q.pos, key0, num_keys};
-      FlashPagedRows<W, CacheT>(scratch.q, task.key_dim, rows, task.keys, seen, keys_at(key0 + num_keys),
-                                task.scale * kLog2E, scratch.scores, task.key_tile, scratch.state);
-    } else {
-      FlashStep<W, CacheT, kLatent>(task, key0, num_keys, keys_at(key0 + num_keys), scratch);
-    }
+    const int64_t end = tile_end(key0);
+    FlashStep<W, CacheT, kLatent>(task, key0, end - key0, tile_end(end), scratch);
   }
   if (task.partial) return;
   FinishRows<typename W::Simd>(scratch.state, ResultOf(task));
@@ -182,20 +196,22 @@ static void MergePartials(float* partials, int32_t num_partials, const ResultRow
   const FlashState merged = StateAt(partials, rows, value_dim);
   for (int64_t r = 0; r < rows; ++r) {
     float max = merged.max[r];
-    for (int32_t i = 1; i < num_partials; ++i)
-      max = partials[i * stride + r] > max ? partials[i * stride + r] : max;
+    for (int32_t i = 1; i < num_partials; ++i) {
+      const float other = merged.max[i * stride + r];
+      max = other > max ? other : max;
+    }
     float* acc = merged.acc + r * value_dim;
-    float sum = 0.0f;
+    typename S::Vec sum = S::Zero();
     for (int32_t i = 0; i < num_partials; ++i) {
       const FlashState state = StateAt(partials + i * stride, rows, value_dim);
       const typename S::Vec weight = S::Exp2(S::Set(state.max[r] - max));
-      sum += state.sum[r] * S::ReduceMax(weight);
+      sum = S::MulAdd(state.Sum<S>(r), weight, sum);
       for (int64_t d = 0; d < value_dim; d += S::kLanes) {
         const typename S::Vec before = i == 0 ? S::Zero() : S::Load(acc + d);
         S::Store(acc + d, S::MulAdd(S::Load(state.acc + r * value_dim + d), weight, before));
       }
     }
-    merged.sum[r] = sum;
+    S::Store(merged.sum + r * kSumLanes, sum);
   }
   FinishRows<S>(merged, result);
 }

@@ -55,9 +55,12 @@ struct FlashTask {
   float* partial = nullptr;  // not null: the unfinished state goes here instead of out, see PartialFloats
 };
 
-// Floats of the state of a task's rows: for each row its maximum, its sum, and value_dim sums of values.
+// A row's sum is kept as that many, one for each lane of a vector (or fewer, where vectors are shorter).
+constexpr int64_t kSumLanes = 16;
+
+// Floats of the state of a task's rows: for each row value_dim sums of values, its sum, and its maximum.
 constexpr int64_t PartialFloats(int32_t num_rows, int32_t value_dim) {
-  return int64_t{num_rows} * (value_dim + 2);
+  return int64_t{num_rows} * (value_dim + kSumLanes + 1);
 }
 
 // Where the rows of a state go: row r is row row_begin + r of the span.

@@ -3,13 +3,13 @@
 //
 // Grouped-query attention: for each kv head in turn, its keys and then its values.
 //
-//            keys                                   values
-//   bf16     [head_dim / 2][block_size][2]          [block_size / 2][head_dim][2]
-//   f32      [head_dim][block_size]                 [block_size][head_dim]
+//            keys                                   values, for each 64 dimensions (or what is left) in turn
+//   bf16     [head_dim / 2][block_size][2]          [block_size / 2][64][2]
+//   f32      [head_dim][block_size]                 [block_size][64]
 //
 // Both are "product operands": row k of the operand is summed over, and for bf16 two rows lie interleaved in
-// 32-bit words. AVX512-BF16 multiplies such words as they are; the others make two fp32 vectors of one load
-// by a shift and a mask, without any shuffle.
+// 32-bit words. AVX512-BF16 multiplies such words where they lie (64 columns are what it multiplies with at
+// once); the others make two fp32 vectors of one load by a shift and a mask, without any shuffle.
 //
 // Values come in words of two keys. A store of the first writes zeros for the second, so that a word in use
 // never has half of it undefined: its probability of 0 would not silence a NaN there.
@@ -47,6 +47,20 @@ constexpr size_t GqaValueOffset(const GqaShape& shape, int32_t block_size, DType
 // Index of element (k, n) of a product operand with `columns` columns.
 constexpr int64_t OperandIndex(DType dtype, int64_t k, int64_t n, int64_t columns) {
   return dtype == DType::kF32 ? k * columns + n : (k / 2 * columns + n) * 2 + k % 2;
+}
+
+// Dimensions of a panel of values; the last may be narrower.
+constexpr int64_t kValuePanel = 64;
+
+constexpr int64_t ValuePanelWidth(int64_t dim, int64_t head_dim) {
+  const int64_t left = head_dim - dim / kValuePanel * kValuePanel;
+  return left < kValuePanel ? left : kValuePanel;
+}
+
+// Index of dimension `dim` of the value of token `token` of a block.
+constexpr int64_t ValueIndex(DType dtype, int64_t token, int64_t dim, int64_t head_dim, int64_t block_size) {
+  const int64_t panel = dim / kValuePanel * kValuePanel;
+  return panel * block_size + OperandIndex(dtype, token, dim - panel, ValuePanelWidth(dim, head_dim));
 }
 
 // Elements of one token's latent in the cache.

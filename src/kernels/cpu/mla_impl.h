@@ -58,11 +58,12 @@ static void ExpandTile(const MlaHeadTask& task, int64_t key0, int64_t num_keys, 
       ConvertRow<typename W::Simd>(scratch.expanded + r * columns, rows + r * stride, columns);
     }
   }
-  scratch.tile.SetKeys(num_keys);
-  PackTransposed<W>(rows, stride, scratch.nope, padded, scratch.tile.keys, 0);
-  PackTransposed<W>(scratch.latents + scratch.rank, width, scratch.rope, padded, scratch.tile.keys,
+  KeyTile<W>& tile = scratch.tile;
+  tile.UsePacked(num_keys);
+  PackTransposed<W>(rows, stride, scratch.nope, padded, tile.packed_keys, 0);
+  PackTransposed<W>(scratch.latents + scratch.rank, width, scratch.rope, padded, tile.packed_keys,
                     scratch.nope / W::kPerWord);
-  PackRows<W>(rows + scratch.nope, stride, padded, scratch.v, scratch.tile.values);
+  PackRows<W>(rows + scratch.nope, stride, padded, scratch.v, tile.packed_values);
 }
 
 template <class W, typename CacheT>
@@ -84,11 +85,12 @@ static void RunMlaHead(const MlaHeadTask& task, void* memory) {
     const int64_t num_keys = task.key_end - key0 < task.key_tile ? task.key_end - key0 : task.key_tile;
     ExpandTile<W, CacheT>(task, key0, num_keys, scratch);
     const int64_t first_query = key0 > task.q.pos ? key0 - task.q.pos : 0;
+    BlockPrefetcher none(task.keys, 0, 0, 0, 0, 0);
     for (int64_t i = first_query; i < task.num_queries; i += task.row_tile) {
       const int64_t rows = task.num_queries - i < task.row_tile ? task.num_queries - i : task.row_tile;
       const Causality seen{i, 1, task.q.pos, key0, num_keys};
-      FlashTile<W>(scratch.q + i * q_dim, q_dim, rows, scratch.tile.keys, scratch.tile.values, seen,
-                   task.shape.scale * kLog2E, scratch.scores, task.key_tile, scratch.state.From(i));
+      FlashTile<W>(scratch.q + i * q_dim, q_dim, rows, scratch.tile, seen, task.shape.scale * kLog2E,
+                   scratch.scores, task.key_tile, scratch.state.From(i), none);
     }
   }
   if (task.partial) return;

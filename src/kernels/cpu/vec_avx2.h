@@ -29,6 +29,9 @@ struct SimdAvx2 {
   PENSTOCK_INLINE Vec MulAdd(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
   PENSTOCK_INLINE Vec MulSub(Vec a, Vec b, Vec c) { return _mm256_fmsub_ps(a, b, c); }
   PENSTOCK_INLINE Vec Max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+  PENSTOCK_INLINE bool AnyAbove(Vec a, Vec b) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0;
+  }
   PENSTOCK_INLINE float ReduceMax(Vec v) {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));

@@ -29,6 +29,7 @@ struct SimdAvx512 {
   PENSTOCK_INLINE Vec MulAdd(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
   PENSTOCK_INLINE Vec MulSub(Vec a, Vec b, Vec c) { return _mm512_fmsub_ps(a, b, c); }
   PENSTOCK_INLINE Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+  PENSTOCK_INLINE bool AnyAbove(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
   PENSTOCK_INLINE __m256 UpperHalf(Vec v) {
     return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
   }

@@ -37,6 +37,10 @@ struct SimdGeneric {
   PENSTOCK_INLINE Vec MulAdd(Vec a, Vec b, Vec c) { return a * b + c; }
   PENSTOCK_INLINE Vec MulSub(Vec a, Vec b, Vec c) { return a * b - c; }
   PENSTOCK_INLINE Vec Max(Vec a, Vec b) { return a > b ? a : b; }
+  PENSTOCK_INLINE bool AnyAbove(Vec a, Vec b) {  // a > b in any lane
+    const auto above = a > b;
+    return (above[0] | above[1] | above[2] | above[3]) != 0;
+  }
   PENSTOCK_INLINE float ReduceMax(Vec v) {
     const float low = v[0] > v[1] ? v[0] : v[1], high = v[2] > v[3] ? v[2] : v[3];
     return low > high ? low : high;

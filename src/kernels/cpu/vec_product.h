@@ -127,10 +127,21 @@ struct DecodeStep {
   }
 };
 
+// Rows of B that lie in pieces of `piece_rows` rows each, one behind the other; rows of a piece are `stride`
+// words apart.
+template <typename Word>
+struct PieceRows {
+  const Word* const* pieces = nullptr;
+  int64_t piece_rows = 0;
+  int64_t offset = 0;  // words, from the begin of a piece
+  int64_t stride = 0;
+};
+
 // The register tile: C[M, NV vectors] (+)= A[M, steps * kDepth] · B[steps rows, NV vectors].
 template <class Step, int M, int NV>
-[[gnu::noinline]] static void Tile(const typename Step::Element* a, int64_t lda, const typename Step::Word* b,
-                                   int64_t ldb, int64_t steps, float* c, int64_t ldc, bool accumulate) {
+[[gnu::noinline]] static void Tile(const typename Step::Element* a, int64_t lda,
+                                   PieceRows<typename Step::Word> b, int64_t steps, float* c, int64_t ldc,
+                                   bool accumulate) {
   using S = typename Step::Simd;
   typename S::Vec acc[M * NV];
   Unroll<M * NV>([&](auto i) __attribute__((always_inline)) { acc[i] = S::Zero(); });
@@ -139,7 +150,12 @@ template <class Step, int M, int NV>
       acc[i] = S::Load(c + (i / NV) * ldc + (i % NV) * S::kLanes);
     });
   }
-  for (int64_t k = 0; k < steps; ++k, a += Step::kDepth, b += ldb) Step::template Run<M, NV>(a, lda, b, acc);
+  for (int64_t left = steps; left > 0; left -= b.piece_rows, ++b.pieces) {
+    const typename Step::Word* row = *b.pieces + b.offset;
+    const int64_t rows = left < b.piece_rows ? left : b.piece_rows;
+    for (int64_t k = 0; k < rows; ++k, a += Step::kDepth, row += b.stride)
+      Step::template Run<M, NV>(a, lda, row, acc);
+  }
   Unroll<M * NV>([&](auto i) __attribute__((always_inline)) {
     S::Store(c + (i / NV) * ldc + (i % NV) * S::kLanes, acc[i]);
   });
@@ -148,8 +164,8 @@ template <class Step, int M, int NV>
 // Tile for sizes known at run time: rows in [1, kMaxRows], vecs in [1, kMaxVecs].
 template <class Step, int kMaxRows, int kMaxVecs, typename... Args>
 PENSTOCK_INLINE void AnyTile(int rows, int vecs, Args... args) {
-  using Function = void (*)(const typename Step::Element*, int64_t, const typename Step::Word*, int64_t,
-                            int64_t, float*, int64_t, bool);
+  using Function = void (*)(const typename Step::Element*, int64_t, PieceRows<typename Step::Word>, int64_t,
+                            float*, int64_t, bool);
   static constexpr auto kTable = []<int... kIndex>(std::integer_sequence<int, kIndex...>) {
     struct Table {
       Function at[kMaxRows * kMaxVecs];
@@ -179,18 +195,6 @@ struct Panels {
   }
 };
 
-// One register tile: C (+)= A · rows [row, row + words) of the panel that begins at `column`.
-template <class W>
-PENSTOCK_INLINE void PanelTile(const typename W::Element* a, int64_t lda, int rows, const Panels<W>& b,
-                               int64_t row, int64_t column, int64_t words, float* c, int64_t ldc,
-                               bool accumulate) {
-  using S = typename W::Simd;
-  const int64_t width = b.Width(column);
-  AnyTile<WordStep<W>, S::kTileRows, S::kTileVecs>(rows, static_cast<int>(width / S::kLanes), a, lda,
-                                                   b.Panel(column) + row * width, width, words, c, ldc,
-                                                   accumulate);
-}
-
 // The step for an operand of cache type CacheT against rows of W.
 template <class W, typename CacheT>
 using OperandStep = std::conditional_t<std::is_same_v<CacheT, Bf16> && W::kPerWord == 1,
@@ -214,13 +218,14 @@ static void OperandProduct(const typename W::Element* a, int64_t lda, int64_t nu
   for (int64_t column = 0; column < num_columns; column += max_vecs * S::kLanes) {
     const int64_t left = (num_columns - column) / S::kLanes;
     const int vecs = static_cast<int>(left < max_vecs ? left : max_vecs);
+    const PieceRows<OperandWord<CacheT>> rows_of_b{&b, steps, column, stride};
     for (int64_t r = 0; r < num_rows; r += S::kTileRows) {
       const int rows = static_cast<int>(num_rows - r < S::kTileRows ? num_rows - r : S::kTileRows);
       if (num_rows <= 2) {
-        AnyTile<Step, 2, S::kThinVecs>(rows, vecs, a + r * lda, lda, b + column, stride, steps,
-                                       c + r * ldc + column, ldc, accumulate);
+        AnyTile<Step, 2, S::kThinVecs>(rows, vecs, a + r * lda, lda, rows_of_b, steps, c + r * ldc + column,
+                                       ldc, accumulate);
       } else {
-        AnyTile<Step, S::kTileRows, S::kTileVecs>(rows, vecs, a + r * lda, lda, b + column, stride, steps,
+        AnyTile<Step, S::kTileRows, S::kTileVecs>(rows, vecs, a + r * lda, lda, rows_of_b, steps,
                                                   c + r * ldc + column, ldc, accumulate);
       }
     }
@@ -231,33 +236,24 @@ static void OperandProduct(const typename W::Element* a, int64_t lda, int64_t nu
 template <class W>
 constexpr int64_t kPanelRows = (16 << 10) / (Panels<W>::kWidth * 4);
 
-// C (+)= A · B, the general case: register tiles for rows [first_row(column), num_rows), where first_row is a
-// multiple of the tile's rows, and the first words(r) words of the sum for the tile that begins at row r.
-template <class W, typename FirstRow, typename Words>
-PENSTOCK_INLINE void PanelProduct(const typename W::Element* a, int64_t lda, int64_t num_rows,
-                                  const Panels<W>& b, float* c, int64_t ldc, bool accumulate,
-                                  FirstRow&& first_row, Words&& words) {
-  constexpr int kTileRows = W::Simd::kTileRows;
-  for (int64_t row = 0; row < b.depth; row += kPanelRows<W>) {
-    for (int64_t column = 0; column < b.num_columns; column += Panels<W>::kWidth) {
-      for (int64_t r = first_row(column); r < num_rows; r += kTileRows) {
-        const int rows = static_cast<int>(num_rows - r < kTileRows ? num_rows - r : kTileRows);
-        const int64_t left = words(r) - row;
-        if (left <= 0) continue;
-        PanelTile<W>(a + r * lda + row * W::kPerWord, lda, rows, b, row, column,
-                     left < kPanelRows<W> ? left : kPanelRows<W>, c + r * ldc + column, ldc,
-                     accumulate || row > 0);
-      }
-    }
-  }
-}
-
 // C[num_rows, b.num_columns] = A · B.
 template <class W>
 static void PanelProduct(const typename W::Element* a, int64_t lda, int64_t num_rows, const Panels<W>& b,
                          float* c, int64_t ldc) {
-  PanelProduct<W>(
-      a, lda, num_rows, b, c, ldc, false, [](int64_t) { return 0; }, [&](int64_t) { return b.depth; });
+  using S = typename W::Simd;
+  for (int64_t row = 0; row < b.depth; row += kPanelRows<W>) {
+    const int64_t words = b.depth - row < kPanelRows<W> ? b.depth - row : kPanelRows<W>;
+    for (int64_t column = 0; column < b.num_columns; column += Panels<W>::kWidth) {
+      const int64_t width = b.Width(column);
+      const typename W::Word* panel = b.Panel(column) + row * width;
+      for (int64_t r = 0; r < num_rows; r += S::kTileRows) {
+        const int rows = static_cast<int>(num_rows - r < S::kTileRows ? num_rows - r : S::kTileRows);
+        AnyTile<WordStep<W>, S::kTileRows, S::kTileVecs>(
+            rows, static_cast<int>(width / S::kLanes), a + r * lda + row * W::kPerWord, lda,
+            PieceRows<typename W::Word>{&panel, words, 0, width}, words, c + r * ldc + column, ldc, row > 0);
+      }
+    }
+  }
 }
 
 }  // namespace
