@@ -1,6 +1,6 @@
 """All chunk policies on a real pipeline of two stages, in turn in one run, against what was predicted.
 
-    python3 bench/policies.py [--layers 4] [--input-len 12288] [--iterations 5] [--warm-ups 5]
+    python3 bench/policies.py [--layers 4] [--input-len 15360] [--iterations 5] [--warm-ups 5]
 
 The model is a Qwen3 of random weights, the prompt so long that attention is about 62 % of the work, as in the seed's
 128k cell. Static and the heuristics get a quarter of the prompt as their chunk, as there; the heuristics may go down to
@@ -51,7 +51,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--penstock", default=ROOT / "build/penstock")
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--input-len", type=int, default=12288)
+    parser.add_argument("--input-len", type=int, default=15360)
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--warm-ups", type=int, default=5, help="calibrates the policies that learn")
     args = parser.parse_args()
