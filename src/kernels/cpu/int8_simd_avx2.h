@@ -59,15 +59,6 @@ struct Int8Avx2 : SimdAvx2 {
     return acc;
   }
 
-  PENSTOCK_INLINE Int MaxMagnitude(Int most, Vec v) {
-    return _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff)));
-  }
-  PENSTOCK_INLINE float ReduceMagnitude(Int most) {
-    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
-    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
-    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
-    return _mm_cvtss_f32(_mm_castsi128_ps(m));
-  }
   PENSTOCK_INLINE void StoreInt8(uint8_t* p, Vec v) {
     const __m256i wide = _mm256_cvtps_epi32(v);
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));

@@ -53,19 +53,10 @@ struct Int8Avx512On : Base {
     return _mm512_add_epi32(acc, _mm512_madd_epi16(a.odd, b.odd));
   }
 
-  PENSTOCK_INLINE Int MaxMagnitude(Int most, __m512 v) {
-    return _mm512_max_epi32(most, _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)));
-  }
-  PENSTOCK_INLINE float ReduceMagnitude(Int most) {
-    const __m256i half = _mm256_max_epi32(_mm512_castsi512_si256(most), _mm512_extracti64x4_epi64(most, 1));
-    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
-    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
-    return _mm_cvtss_f32(_mm_castsi128_ps(m));
-  }
   PENSTOCK_INLINE void StoreInt8(uint8_t* p, __m512 v) {
-    const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(bytes, _mm_set1_epi8(-128)));
+    // 1.5 * 2^23 more, units are the last bit of the pattern; 128 more does not change what is even.
+    const __m512i bits = _mm512_castps_si512(_mm512_add_ps(v, _mm512_set1_ps(12582912.0f + 128.0f)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(bits));
   }
 };
 

@@ -56,19 +56,6 @@ struct Int8Generic : SimdGeneric {
     return acc;
   }
 
-  // Lane by lane the larger of `most` and |v|, as bit patterns: their order is that of the numbers, and NaN
-  // is above all of them.
-  PENSTOCK_INLINE Int MaxMagnitude(Int most, Vec v) {
-    const Int magnitude = reinterpret_cast<Int>(reinterpret_cast<Bits>(v) & 0x7fffffffu);
-    return magnitude > most ? magnitude : most;
-  }
-  PENSTOCK_INLINE float ReduceMagnitude(Int most) {
-    int32_t largest = most[0];
-    for (int i = 1; i < kLanes; ++i) largest = most[i] > largest ? most[i] : largest;
-    float value;
-    std::memcpy(&value, &largest, sizeof(value));
-    return value;
-  }
   // kLanes numbers in [-128, 127], rounded to the nearest (ties to even), plus 128.
   PENSTOCK_INLINE void StoreInt8(uint8_t* p, Vec v) {
     const Vec rounded = v + Set(12582912.0f) - Set(12582912.0f);  // 1.5 * 2^23: units are the last bit

@@ -10,7 +10,6 @@
 #include <simde/x86/fma.h>
 
 #include <bit>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -36,16 +35,6 @@ inline __m512i WidenU16(__m256i v) {
   for (int i = 0; i < 16; ++i) wide[i] = narrow[i];
   __m512i result;
   std::memcpy(&result, wide, sizeof(wide));
-  return result;
-}
-
-inline __m512i RoundToInt(__m512 v) {
-  float values[16];
-  int32_t rounded[16];
-  std::memcpy(values, &v, sizeof(values));
-  for (int i = 0; i < 16; ++i) rounded[i] = static_cast<int32_t>(std::nearbyint(values[i]));
-  __m512i result;
-  std::memcpy(&result, rounded, sizeof(rounded));
   return result;
 }
 
@@ -75,7 +64,6 @@ using __mmask16 = simde__mmask16;
 #define _mm512_cvtneps_pbh(v) ::penstock::simd_emulated::ToBf16x16(v)
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32(v) ::penstock::simd_emulated::WidenU16(v)
-#define _mm512_cvtps_epi32(v) ::penstock::simd_emulated::RoundToInt(v)
 #define _mm512_cvtepi32_ps(v) ::penstock::simd_emulated::ToFloats(v)
 #define _mm512_cvtepi32_epi8(v) ::penstock::simd_emulated::LowBytes(v)
 #undef _mm512_madd_epi16  // its alias has the arguments of the masked form
