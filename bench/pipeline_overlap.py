@@ -39,7 +39,7 @@ def main():
             args.penstock, "bench", "latency", args.model, "-pp", stages, "--threads-per-rank", 1, "--json",
             "--input-len", args.input_len, "--output-len", 1, "--batch-size", 1, "--num-iters", args.iterations,
             "--num-iters-warmup", 1, "--max-num-batched-tokens", args.input_len // args.chunks,
-            "--max-model-len", args.input_len + 64, "--no-enable-prefix-caching"]))
+            "--max-model-len", args.input_len + 64, "--no-enable-prefix-caching", "--chunk-policy", "static"]))
         return statistics.median(out["latencies"])
 
     one, two = [], []

@@ -150,8 +150,11 @@ Status Complete(const CommandSetup& setup) {
 }  // namespace
 
 int RunComplete(std::span<const std::string> args) {
-  const CommandStart start = StartCommand(args, CompleteTable(), kInfo);
+  CommandStart start = StartCommand(args, CompleteTable(), kInfo);
   if (!start.setup) return start.exit_code;
+  // One prompt would wait for longer than it gains.
+  RunConfig& run = start.setup->run;
+  if (run.calibration == CalibrationMode::kAuto) run.calibration = CalibrationMode::kOff;
   const Status status = Complete(*start.setup);
   return status.ok() ? kExitDone : Fail(status);
 }

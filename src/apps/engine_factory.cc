@@ -3,6 +3,7 @@
 
 #include <future>
 
+#include "apps/planner_setup.h"
 #include "apps/progress.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -79,22 +80,44 @@ void LogKvCache(const EnginePlan& plan) {
 
 }  // namespace
 
+Result<LoadedModel> LoadModelForEngine(const RunConfig& run, EnginePlan plan) {
+  LoadedModel loaded;
+  loaded.plan = std::move(plan);
+  // The tokenizer is read beside the weights: both take about as long for a small model.
+  auto tokenizer = std::async(std::launch::async, [&run] { return Tokenizer::Load(run.tokenizer_dir); });
+  ASSIGN_OR_RETURN(loaded.pipeline, LoadPipeline(run, loaded.plan));
+  ASSIGN_OR_RETURN(loaded.tokenizer, tokenizer.get());
+  if (loaded.tokenizer->vocab_size() > loaded.plan.model.vocab_size) {
+    LogWarning("the tokenizer has {} tokens, the model {}: prompts with the others are refused",
+               loaded.tokenizer->vocab_size(), loaded.plan.model.vocab_size);
+  }
+  LogKvCache(loaded.plan);
+  loaded.texts = std::make_unique<TextStreamFactory>(*loaded.tokenizer);
+  return loaded;
+}
+
+Result<std::unique_ptr<Engine>> MakeEngineOver(const RunConfig& run, const LoadedModel& model,
+                                               Executor& executor, ChunkPolicy policy,
+                                               const PipelineCost& cost) {
+  const PlannerOptions options = MakePlannerOptions(run, model.plan, policy);
+  if (cost.model.known()) {
+    const std::string line = ConstraintsLine(options, cost.model, model.plan.options.max_model_len);
+    if (!line.empty()) LogInfo("{}", line);
+  }
+  EngineConfig config = MakeEngineConfig(run, model.plan);
+  config.measure_cost = true;
+  config.cost_grid = cost.grid;
+  config.cost_prior = cost.model;
+  return MakeEngine(config, executor, *model.texts, MakeChunkPlanner(options));
+}
+
 Result<RunningEngine> StartEngine(const RunConfig& run, EnginePlan plan) {
   const int64_t begin_us = NowUs();
   RunningEngine running;
-  running.plan = std::move(plan);
-  // The tokenizer is read beside the weights: both take about as long for a small model.
-  auto tokenizer = std::async(std::launch::async, [&run] { return Tokenizer::Load(run.tokenizer_dir); });
-  ASSIGN_OR_RETURN(running.pipeline, LoadPipeline(run, running.plan));
-  ASSIGN_OR_RETURN(running.tokenizer, tokenizer.get());
-  if (running.tokenizer->vocab_size() > running.plan.model.vocab_size) {
-    LogWarning("the tokenizer has {} tokens, the model {}: prompts with the others are refused",
-               running.tokenizer->vocab_size(), running.plan.model.vocab_size);
-  }
-  LogKvCache(running.plan);
-  running.texts = std::make_unique<TextStreamFactory>(*running.tokenizer);
+  ASSIGN_OR_RETURN(static_cast<LoadedModel&>(running), LoadModelForEngine(run, std::move(plan)));
+  ASSIGN_OR_RETURN(running.cost, ObtainPipelineCost(run, running.plan, *running.pipeline));
   ASSIGN_OR_RETURN(running.engine,
-                   MakeEngine(MakeEngineConfig(run, running.plan), *running.pipeline, *running.texts));
+                   MakeEngineOver(run, running, *running.pipeline, run.chunk_policies[0], running.cost));
   if (!run.trace_file.empty()) running.engine->StartTrace();
   LogInfo("init engine (load weights, create kv cache) took {:.2f} s",
           static_cast<double>(NowUs() - begin_us) / kMicrosPerSecond);

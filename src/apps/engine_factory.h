@@ -1,51 +1,46 @@
-// From a RunConfig to a running engine: reads the model's config, cuts the layers, plans memory, loads, and
-// wires tokenizer, pipeline and engine.
+// From an EnginePlan to a running engine: loads, calibrates, and wires tokenizer, pipeline, planner and
+// engine.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <memory>
-#include <string>
-#include <vector>
 
-#include "apps/memory_plan.h"
+#include "apps/engine_plan.h"
+#include "apps/pipeline_cost.h"
 #include "apps/run_config.h"
 #include "base/status.h"
 #include "engine/engine.h"
 #include "engine/token_text.h"
-#include "model/model.h"
 #include "plan/executor.h"
+#include "plan/make_chunk_planner.h"
 #include "text/tokenizer.h"
 
 namespace penstock {
 
-// What is known before any weight is read.
-struct EnginePlan {
-  ModelConfig model;
-  ModelOptions options;                 // dtype, block size and lengths as resolved
-  std::vector<LayerRange> ranges;       // [num_stages]
-  std::vector<std::vector<int>> cores;  // [num_stages]
-  MemoryPlan memory;
-  uint64_t free_bytes = 0;
-};
-
-// kInvalidArgument, kUnimplemented, kNotFound or kResourceExhausted: what is wrong, and what to change.
-Result<EnginePlan> PlanEngine(const RunConfig& run);
-
-// An engine and all that it stands on. Destroyed from the engine down.
-struct RunningEngine {
+// What an engine stands on. Destroyed from the pipeline down.
+struct LoadedModel {
   EnginePlan plan;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<TokenTextFactory> texts;
   std::unique_ptr<Executor> pipeline;
+};
+
+// Loads the weights, with a bar and vLLM's lines in the log.
+Result<LoadedModel> LoadModelForEngine(const RunConfig& run, EnginePlan plan);
+
+// An engine over `executor`: the model's pipeline, or what stands before it. `cost`: what is known of it.
+Result<std::unique_ptr<Engine>> MakeEngineOver(const RunConfig& run, const LoadedModel& model,
+                                               Executor& executor, ChunkPolicy policy,
+                                               const PipelineCost& cost);
+
+// An engine and all that it stands on. Destroyed from the engine down.
+struct RunningEngine : LoadedModel {
+  PipelineCost cost;
   std::unique_ptr<Engine> engine;
 };
 
-// Loads the weights and starts the engine, with a bar and vLLM's lines in the log.
+// All of it, with run.chunk_policies' first: loads, calibrates where that is wanted, starts.
 Result<RunningEngine> StartEngine(const RunConfig& run, EnginePlan plan);
-
-// "stage 0: layers 0-14, core 0; stage 1: layers 15-29, core 1".
-std::string FormatStages(const EnginePlan& plan);
 
 }  // namespace penstock

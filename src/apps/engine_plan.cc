@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "apps/engine_plan.h"
+
 #include <algorithm>
 
-#include "apps/engine_factory.h"
+#include "apps/auto_partition.h"
 #include "apps/host_memory.h"
 #include "base/affinity.h"
 #include "base/thread_team.h"
@@ -33,20 +35,32 @@ Result<int32_t> ResolveMaxModelLen(const RunConfig& run, const ModelConfig& mode
   return static_cast<int32_t>(*run.max_model_len);
 }
 
-Result<std::vector<LayerRange>> CutLayers(const RunConfig& run, const ModelConfig& model) {
-  Result<std::vector<int32_t>> layers =
-      run.layer_partition.empty()
-          ? DefaultStagePartition(model.num_layers, run.num_stages)
-          : ParseStagePartition(run.layer_partition, model.num_layers, run.num_stages);
-  if (!layers.ok()) return layers.status();
+std::vector<LayerRange> MakeRanges(const std::vector<int32_t>& layers) {
   std::vector<LayerRange> ranges;
   int32_t first = 0;
-  for (int32_t stage = 0; stage < run.num_stages; ++stage) {
-    const int32_t last = first + (*layers)[stage];
-    ranges.push_back({first, last, stage == 0, stage == run.num_stages - 1});
+  for (size_t stage = 0; stage < layers.size(); ++stage) {
+    const int32_t last = first + layers[stage];
+    ranges.push_back({first, last, stage == 0, stage + 1 == layers.size()});
     first = last;
   }
   return ranges;
+}
+
+// Sets plan->ranges. The rest of the plan but memory is there.
+Status CutLayers(const RunConfig& run, EnginePlan* plan) {
+  const int32_t num_layers = plan->model.num_layers;
+  if (run.layer_partition.empty() || run.layer_partition == kAutoPartition) {
+    ASSIGN_OR_RETURN(const std::vector<int32_t> layers, DefaultStagePartition(num_layers, run.num_stages));
+    plan->ranges = MakeRanges(layers);
+  } else {
+    ASSIGN_OR_RETURN(const std::vector<int32_t> layers,
+                     ParseStagePartition(run.layer_partition, num_layers, run.num_stages));
+    plan->ranges = MakeRanges(layers);
+  }
+  if (run.layer_partition != kAutoPartition) return OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<int32_t> layers, AutoPartition(run, *plan));
+  plan->ranges = MakeRanges(layers);
+  return OkStatus();
 }
 
 // Buffers that are the pipeline's own: the hidden states of the steps between stages, and the last stage's
@@ -59,13 +73,11 @@ uint64_t PipelineBytes(const EnginePlan& plan, int32_t num_stages) {
          plan.options.max_logit_rows * logits_bytes;
 }
 
-Result<MemoryRequest> MakeMemoryRequest(const RunConfig& run, const EnginePlan& plan) {
+Result<MemoryRequest> MakeMemoryRequest(const RunConfig& run, const EnginePlan& plan,
+                                        const Kernels& kernels) {
   MemoryRequest request;
-  ThreadTeam team(1);  // kernels are made only to be asked for sizes
-  ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels, MakeKernelsByName(run.kernel_isa, team));
   for (const LayerRange& range : plan.ranges) {
-    ASSIGN_OR_RETURN(const ModelMemory memory,
-                     EstimateModelMemory(plan.model, range, plan.options, *kernels));
+    ASSIGN_OR_RETURN(const ModelMemory memory, EstimateModelMemory(plan.model, range, plan.options, kernels));
     request.ranks.push_back({memory.weight_bytes, memory.activation_bytes, memory.kv_block_bytes});
   }
   request.ranks.back().activation_bytes += PipelineBytes(plan, run.num_stages);
@@ -107,10 +119,13 @@ Result<EnginePlan> PlanEngine(const RunConfig& run) {
   plan.options.max_batched_tokens =
       static_cast<int32_t>(std::min<int64_t>(run.max_num_batched_tokens, most_tokens));
   plan.options.max_logit_rows = std::min({run.max_num_seqs, plan.options.max_batched_tokens, kMaxLogitRows});
-  ASSIGN_OR_RETURN(plan.ranges, CutLayers(run, plan.model));
   plan.cores = AssignCores(UsableCores(), run.num_stages, run.threads_per_rank.value_or(0));
+  ThreadTeam team(1);  // kernels are made only to be asked for their name and for sizes
+  ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels, MakeKernelsByName(run.kernel_isa, team));
+  plan.kernels = kernels->name();
+  RETURN_IF_ERROR(CutLayers(run, &plan));
 
-  ASSIGN_OR_RETURN(const MemoryRequest request, MakeMemoryRequest(run, plan));
+  ASSIGN_OR_RETURN(const MemoryRequest request, MakeMemoryRequest(run, plan, *kernels));
   ASSIGN_OR_RETURN(plan.memory, PlanMemory(request));
   plan.options.max_model_len = plan.memory.max_model_len;
   plan.free_bytes = request.free_bytes;

@@ -30,6 +30,13 @@ Result<Environment> ReadEnvironment(const std::function<const char*(const char* 
   }
   const std::string allow = text("VLLM_ALLOW_LONG_MAX_MODEL_LEN");
   env.allow_long_max_model_len = allow == "1" || allow == "true" || allow == "True";
+  const std::string balance = text("VLLM_ASCEND_BALANCE_SCHEDULING");
+  env.balance_scheduling = !balance.empty() && balance != "0";
+  if (const std::string cache = text("XDG_CACHE_HOME"); cache.starts_with('/')) {
+    env.cache_dir = cache + "/penstock";  // the XDG specification: a relative path is to be ignored
+  } else if (const std::string home = text("HOME"); home.starts_with('/')) {
+    env.cache_dir = home + "/.cache/penstock";
+  }
   env.pp_layer_partition = text("VLLM_PP_LAYER_PARTITION");
   env.api_key = text("VLLM_API_KEY");
   env.log_level = text("VLLM_LOGGING_LEVEL");

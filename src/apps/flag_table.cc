@@ -33,7 +33,8 @@ constexpr FlagSpec kImplementedFlags[] = {
     {"pipeline-parallel-size", "-pp", kInt, kDo, "ParallelConfig", "1",
      "Number of pipeline stages. Each is one rank, with its own cores and its own layers.", "", 1, 1024},
     {"pp-layer-partition", "", kString, kDo, "penstock", "",
-     "Layers of each stage: 16,14. Unset: as even as possible. Also read from VLLM_PP_LAYER_PARTITION."},
+     "Layers of each stage: 16,14. Unset: as even as possible. auto: balanced by what layers cost, measured "
+     "or counted. Also read from VLLM_PP_LAYER_PARTITION."},
     {"threads-per-rank", "", kInt, kDo, "penstock", "",
      "Threads of each rank. Unset: OMP_NUM_THREADS, else this machine's cores shared evenly among ranks.", "",
      1, 4096},
@@ -72,9 +73,28 @@ constexpr FlagSpec kImplementedFlags[] = {
      "that none waits for ever), fcfs (first come, first served), or priority (the request's \"priority\", "
      "lower first).",
      "fcfs|priority|srpt"},
+    {"chunk-policy", "", kString, kDo, "penstock", "optimal",
+     "How prompts are cut into chunks of at most --max-num-batched-tokens: optimal (soonest done, by the "
+     "measured speed of every stage and by what waits), equal-latency (vLLM-Ascend's rule), sglang "
+     "(SGLang's), static (always the most). `bench latency` compares several, joined by commas, or all."},
+    {"equal-latency-release", "", kBool, kDo, "penstock", "false",
+     "equal-latency as in vLLM-Ascend v0.20.2rc1, where that differs from its main branch."},
+    {"max-step-ms", "", kFloat, kDo, "penstock", "",
+     "Most milliseconds that a step may take on any stage, as predicted; chunks are cut to it. Unset: no "
+     "limit.",
+     "", 0},
+    {"calibration", "", kString, kDo, "penstock", "auto",
+     "Measure the pipeline at start: auto (where the chunk policy needs it and no saved measurement fits), "
+     "always, off (saved measurements count, else it learns from the steps that are served).",
+     "auto|always|off"},
+    {"calibration-seconds", "", kFloat, kDo, "penstock", "12", "About how long that may take.", "", 0.1,
+     86400},
+    {"cost-model", "", kString, kDo, "penstock", "",
+     "File of the measurement, read at start and written after measuring. Unset: one for each configuration, "
+     "in $XDG_CACHE_HOME/penstock or ~/.cache/penstock."},
     {"additional-config", "", kJson, kDo, "VllmConfig", "",
-     "JSON; known keys: profiling_chunk_config, also inside scheduler_config. It is checked; chunks are "
-     "static for now."},
+     "JSON of vLLM-Ascend; known: scheduler_config with profiling_chunk_config (enabled, smooth_factor, "
+     "min_chunk, need_timing, max_fit_chunk), also outside of it."},
     {"log-level", "", kString, kDo, "LoggingConfig", "",
      "debug, info, warning or error. Unset: VLLM_LOGGING_LEVEL, else info.",
      "debug|info|warning|error|critical|trace"},
@@ -165,12 +185,21 @@ constexpr FlagSpec kBenchLatencyFlags[] = {
     {"disable-detokenize", "", kBool, kDo, "bench latency", "false", "Leave text out of the measurement."},
 };
 
+constexpr FlagSpec kCalibrateFlags[] = {
+    {"input-len", "", kSize, kDo, "calibrate", "",
+     "Tokens of each request (random ids). Unset: --max-model-len, less one.", "", 1,
+     std::numeric_limits<int32_t>::max()},
+    {"num-requests", "", kInt, kDo, "calibrate", "5", "Requests after the grid.", "", 0, 1 << 20},
+    {"json", "", kBool, kDo, "calibrate", "false", "Print one JSON object instead of lines of text."},
+};
+
 }  // namespace
 
 std::span<const FlagSpec> ImplementedFlags() { return kImplementedFlags; }
 std::span<const FlagSpec> ServerFlags() { return kServerFlags; }
 std::span<const FlagSpec> CompleteFlags() { return kCompleteFlags; }
 std::span<const FlagSpec> BenchLatencyFlags() { return kBenchLatencyFlags; }
+std::span<const FlagSpec> CalibrateFlags() { return kCalibrateFlags; }
 
 FlagTable ServeTable() {
   return {ServerFlags(),           ImplementedFlags(),       NoOpFlags(),
@@ -184,6 +213,11 @@ FlagTable CompleteTable() {
 
 FlagTable BenchLatencyTable() {
   return {BenchLatencyFlags(), ImplementedFlags(), NoOpFlags(), UnsupportedModelFlags(),
+          UnsupportedSystemFlags()};
+}
+
+FlagTable CalibrateTable() {
+  return {CalibrateFlags(), ImplementedFlags(), NoOpFlags(), UnsupportedModelFlags(),
           UnsupportedSystemFlags()};
 }
 

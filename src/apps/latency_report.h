@@ -17,6 +17,7 @@ struct LatencySample {
   double latency_s = 0;
   std::vector<double> first_token_s;  // [batch_size], from the iteration's begin
   std::vector<double> stage_busy_s;   // [num_stages]
+  std::vector<int32_t> chunks{};      // of the prompt of the request that ended first
 };
 
 struct LatencyReport {

@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   if (command == "serve") return RunServe(all.subspan(1));
   if (command == "complete") return RunComplete(all.subspan(1));
   if (command == "bench" && words.size() > 1 && words[1] == "latency") return RunBenchLatency(all.subspan(2));
+  if (command == "calibrate") return RunCalibrate(all.subspan(1));
   if (command == "simulate") return RunSimulate(all.subspan(1));
   if (command == "plan") return RunPlan(all.subspan(1));
   if (command == "version" || command == "--version" || command == "-v") {
@@ -34,7 +35,8 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "error: bench: got {}, expected latency\n", words.size() > 1 ? words[1] : "nothing");
   } else {
     fmt::print(stderr,
-               "error: unknown command {}, expected serve, complete, bench, simulate, plan or version\n",
+               "error: unknown command {}, expected serve, complete, bench, calibrate, simulate, plan or "
+               "version\n",
                command);
   }
   return kExitUsage;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/profiling_chunk_config.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
 namespace penstock {
 namespace {
 
@@ -60,6 +64,7 @@ Result<ProfilingChunkConfig> ReadProfilingChunk(const Json& json, std::vector<st
       RETURN_IF_ERROR(ReadBool(value, key, &need_timing.emplace()));
     } else if (key == "min_chunk") {
       RETURN_IF_ERROR(ReadInt(value, key, &config.min_chunk));
+      config.min_chunk_given = true;
     } else if (key == "max_fit_chunk") {
       RETURN_IF_ERROR(ReadInt(value, key, &config.max_fit_chunk));
     } else if (key == "smooth_factor") {
@@ -68,6 +73,7 @@ Result<ProfilingChunkConfig> ReadProfilingChunk(const Json& json, std::vector<st
                                PythonType(value));
       }
       config.smooth_factor = value.get<double>();
+      config.smooth_factor_given = true;
     } else {
       return Unimplemented(
           "additional_config.profiling_chunk_config.{}: not a known key; known: enabled, smooth_factor, "
@@ -85,18 +91,30 @@ Result<ProfilingChunkConfig> ReadProfilingChunk(const Json& json, std::vector<st
   return config;
 }
 
-// The JSON of profiling_chunk_config, wherever it stands; null if nowhere.
-Result<Json> FindProfilingChunk(const Json& config, std::vector<std::string>* warnings) {
-  Json found;
+constexpr std::string_view kProfilingChunk = "profiling_chunk_config";
+// Switches, and objects with the switch "enabled".
+constexpr std::string_view kOtherSchedulers[] = {"enable_balance_scheduling", "short_request_first_config",
+                                                 "dyntra_lb_config", "batch_job_sched_config",
+                                                 "recompute_scheduler_enable"};
+
+bool IsKnown(std::string_view key) {
+  return key == kProfilingChunk || std::ranges::find(kOtherSchedulers, key) != std::end(kOtherSchedulers);
+}
+
+std::string KnownKeys() { return fmt::format("{}, {}", kProfilingChunk, fmt::join(kOtherSchedulers, ", ")); }
+
+// scheduler_config, with what stands in its old place beside it.
+Result<Json> FindSchedulerConfig(const Json& config, std::vector<std::string>* warnings) {
+  Json found = Json::object();
   for (const auto& [key, value] : config.items()) {
-    if (key == "profiling_chunk_config") {
-      warnings->push_back(
-          "additional_config.profiling_chunk_config is deprecated; use "
-          "additional_config.scheduler_config.profiling_chunk_config instead.");
-      found = value;
+    if (IsKnown(key)) {
+      warnings->push_back(fmt::format(
+          "additional_config.{} is deprecated; use additional_config.scheduler_config.{} instead.", key,
+          key));
+      found[key] = value;
     } else if (key != "scheduler_config") {
-      return Unimplemented(
-          "additional_config.{}: not a known key; known: profiling_chunk_config, scheduler_config", key);
+      return Unimplemented("additional_config.{}: not a known key; known: scheduler_config, {}", key,
+                           KnownKeys());
     }
   }
   if (!config.contains("scheduler_config") || config["scheduler_config"].is_null()) return found;
@@ -106,39 +124,73 @@ Result<Json> FindProfilingChunk(const Json& config, std::vector<std::string>* wa
                            PythonType(scheduler));
   }
   for (const auto& [key, value] : scheduler.items()) {
-    if (key != "profiling_chunk_config") {
-      return Unimplemented(
-          "additional_config.scheduler_config.{}: not a known key; known: profiling_chunk_config", key);
+    if (!IsKnown(key)) {
+      return Unimplemented("additional_config.scheduler_config.{}: not a known key; known: {}", key,
+                           KnownKeys());
     }
-    found = value;
+    found[key] = value;
   }
   return found;
 }
 
+bool IsEnabled(const Json& scheduler, std::string_view key) {
+  const auto found = scheduler.find(key);
+  if (found == scheduler.end()) return false;
+  if (found->is_object()) return found->contains("enabled") && (*found)["enabled"] == true;
+  return *found == true;
+}
+
+Status CheckOtherSchedulers(const Json& scheduler, const AdditionalConfigContext& context, bool chunks) {
+  if (chunks && (IsEnabled(scheduler, "enable_balance_scheduling") || context.balance_scheduling)) {
+    return InvalidArgument(
+        "profiling_chunk_config and balance scheduling (enable_balance_scheduling) cannot be enabled at the "
+        "same time. Please disable one of them.");
+  }
+  if (chunks && IsEnabled(scheduler, "short_request_first_config")) {
+    return InvalidArgument(
+        "ShortRequestFirst scheduling cannot be enabled with profiling_chunk_config. Please disable one of "
+        "them.");
+  }
+  if (chunks && IsEnabled(scheduler, "dyntra_lb_config")) {
+    return InvalidArgument("DyntraLB cannot be used with profiling_chunk_config.");
+  }
+  for (std::string_view key : kOtherSchedulers) {
+    if (IsEnabled(scheduler, key)) {
+      return Unimplemented(
+          "additional_config.scheduler_config.{}: this scheduler is not here; see "
+          "--scheduling-policy",
+          key);
+    }
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
-Result<AdditionalConfig> ParseAdditionalConfig(const Json& config, int32_t pipeline_stages,
-                                               int64_t max_num_batched_tokens) {
+Result<AdditionalConfig> ParseAdditionalConfig(const Json& config, const AdditionalConfigContext& context) {
   AdditionalConfig additional;
   if (config.is_null()) return additional;
   if (!config.is_object())
     return InvalidArgument("additional_config must be a dict, got {}.", PythonType(config));
-  ASSIGN_OR_RETURN(const Json chunk_json, FindProfilingChunk(config, &additional.warnings));
-  if (chunk_json.is_null()) return additional;
-  ASSIGN_OR_RETURN(ProfilingChunkConfig chunk, ReadProfilingChunk(chunk_json, &additional.warnings));
-  if (chunk.enabled && pipeline_stages <= 1) {
-    return InvalidArgument(
-        "profiling_chunk_config requires pipeline parallelism (pp > 1). Please set --pipeline-parallel-size "
-        "to a "
-        "value greater than 1, or disable profiling_chunk_config.");
+  ASSIGN_OR_RETURN(const Json scheduler, FindSchedulerConfig(config, &additional.warnings));
+  ProfilingChunkConfig chunk;
+  const bool has_chunk = scheduler.contains(kProfilingChunk) && !scheduler[kProfilingChunk].is_null();
+  if (has_chunk) {
+    ASSIGN_OR_RETURN(chunk, ReadProfilingChunk(scheduler[kProfilingChunk], &additional.warnings));
   }
-  if (chunk.enabled && chunk.min_chunk > max_num_batched_tokens) {
+  if (chunk.enabled && chunk.min_chunk > context.max_num_batched_tokens) {
     additional.warnings.push_back(
         fmt::format("profiling_chunk_config.min_chunk {} is lowered to --max-num-batched-tokens {}",
-                    chunk.min_chunk, max_num_batched_tokens));
-    chunk.min_chunk = max_num_batched_tokens;
+                    chunk.min_chunk, context.max_num_batched_tokens));
+    chunk.min_chunk = context.max_num_batched_tokens;
   }
-  additional.profiling_chunk = chunk;
+  if (chunk.enabled && context.pipeline_stages <= 1) {
+    return InvalidArgument(
+        "profiling_chunk_config requires pipeline parallelism (pp > 1). Please set --pipeline-parallel-size "
+        "to a value greater than 1, or disable profiling_chunk_config.");
+  }
+  RETURN_IF_ERROR(CheckOtherSchedulers(scheduler, context, chunk.enabled));
+  if (has_chunk) additional.profiling_chunk = chunk;
   return additional;
 }
 

@@ -12,32 +12,38 @@ namespace {
 constexpr int kBarWidth = 30;
 constexpr int kPlainStepPercent = 25;
 constexpr double kMiB = 1 << 20;
+constexpr double kMicrosPerSecond = 1e6;
 
 }  // namespace
 
-Progress::Progress(std::string title, std::FILE* out, bool is_terminal)
-    : title_(std::move(title)), out_(out), is_terminal_(is_terminal) {}
+Progress::Progress(std::string title, ProgressUnit unit, std::FILE* out, bool is_terminal)
+    : title_(std::move(title)), unit_(unit), out_(out), is_terminal_(is_terminal) {}
 
-Progress::Progress(std::string title) : Progress(std::move(title), stderr, isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(std::string title, ProgressUnit unit)
+    : Progress(std::move(title), unit, stderr, isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
   if (is_terminal_ && shown_percent_ >= 0) std::fputc('\n', out_);
 }
 
-void Progress::Update(uint64_t done_bytes, uint64_t total_bytes) {
-  const double done = static_cast<double>(std::min(done_bytes, total_bytes));
-  const double total = static_cast<double>(total_bytes);
-  int percent = total_bytes == 0 ? 100 : static_cast<int>(done / total * 100);
+void Progress::Update(uint64_t done_units, uint64_t total_units) {
+  const double done = static_cast<double>(std::min(done_units, total_units));
+  const double total = static_cast<double>(total_units);
+  int percent = total_units == 0 ? 100 : static_cast<int>(done / total * 100);
   if (!is_terminal_) percent -= percent % kPlainStepPercent;
   if (percent <= shown_percent_) return;
   shown_percent_ = percent;
-  const std::string counts = fmt::format("{:3}%  {:.0f}/{:.0f} MiB", percent, done / kMiB, total / kMiB);
+  const std::string rest = unit_ == ProgressUnit::kBytes
+                               ? fmt::format("{:.0f}/{:.0f} MiB", done / kMiB, total / kMiB)
+                               : fmt::format("{:.0f} s left", (total - done) / kMicrosPerSecond);
+  const std::string counts = fmt::format("{:3}%  {}", percent, rest);
   if (!is_terminal_) {
     fmt::print(out_, "{}  {}\n", title_, counts);
   } else {
     const int filled = percent * kBarWidth / 100;
     const std::string bar = std::string(filled, '#') + std::string(kBarWidth - filled, '-');
-    fmt::print(out_, "\r{}  [{}]  {}", title_, bar, counts);
+    fmt::print(out_, "\r{}  [{}]  {}  ", title_, bar,
+               counts);  // spaces: what stood there may have been longer
   }
   std::fflush(out_);
 }

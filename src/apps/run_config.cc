@@ -85,6 +85,38 @@ Status ResolveScheduler(const ParsedFlags& flags, RunConfig* config) {
   return OkStatus();
 }
 
+Status ResolvePlanner(const ParsedFlags& flags, const Environment& env, RunConfig* config) {
+  Result<std::vector<ChunkPolicy>> policies = ParseChunkPolicies(flags.String("chunk-policy"));
+  if (!policies.ok()) return policies.status().WithContext("--chunk-policy");
+  if (policies->size() > 1 && !flags.Known("num-iters")) {
+    return InvalidArgument(
+        "--chunk-policy: got {} policies, expected one; `penstock bench latency` compares several",
+        policies->size());
+  }
+  config->chunk_policies = *std::move(policies);
+  config->equal_latency_release = flags.Bool("equal-latency-release");
+  if (flags.Given("max-step-ms")) config->max_step_us = flags.Float("max-step-ms") * 1000;
+  const std::string calibration = flags.String("calibration");
+  config->calibration = calibration == "always" ? CalibrationMode::kAlways
+                        : calibration == "off"  ? CalibrationMode::kOff
+                                                : CalibrationMode::kAuto;
+  config->calibration_budget_us = static_cast<int64_t>(flags.Float("calibration-seconds") * 1e6);
+  if (flags.Given("cost-model")) config->cost_model_file = flags.String("cost-model");
+  config->cache_dir = env.cache_dir;
+  return OkStatus();
+}
+
+Status ResolveAdditional(const ParsedFlags& flags, const Environment& env, RunConfig* config) {
+  const AdditionalConfigContext context = {.pipeline_stages = config->num_stages,
+                                           .max_num_batched_tokens = config->max_num_batched_tokens,
+                                           .balance_scheduling = env.balance_scheduling};
+  Result<AdditionalConfig> additional = ParseAdditionalConfig(flags.JsonValue("additional-config"), context);
+  if (!additional.ok()) return additional.status().WithContext("--additional-config");
+  config->profiling_chunk = additional->profiling_chunk;
+  for (std::string& warning : additional->warnings) config->warnings.push_back(std::move(warning));
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<RunConfig> ResolveRunConfig(const ParsedFlags& flags, const Environment& env) {
@@ -93,21 +125,12 @@ Result<RunConfig> ResolveRunConfig(const ParsedFlags& flags, const Environment& 
   ResolveRanks(flags, env, &config);
   RETURN_IF_ERROR(ResolveCache(flags, &config));
   RETURN_IF_ERROR(ResolveScheduler(flags, &config));
+  RETURN_IF_ERROR(ResolvePlanner(flags, env, &config));
   config.allow_long_max_model_len = env.allow_long_max_model_len;
   config.log_stats_interval_s = env.log_stats_interval_s;
 
   config.warnings = flags.warnings();
-  Result<AdditionalConfig> additional = ParseAdditionalConfig(
-      flags.JsonValue("additional-config"), config.num_stages, config.max_num_batched_tokens);
-  if (!additional.ok()) return additional.status().WithContext("--additional-config");
-  config.profiling_chunk = additional->profiling_chunk;
-  for (std::string& warning : additional->warnings) config.warnings.push_back(std::move(warning));
-  if (config.profiling_chunk && config.profiling_chunk->enabled) {
-    config.warnings.push_back(fmt::format(
-        "profiling_chunk_config is enabled, but dynamic chunks are not implemented yet: chunks are static, "
-        "{} tokens",
-        config.max_num_batched_tokens));
-  }
+  RETURN_IF_ERROR(ResolveAdditional(flags, env, &config));
   return config;
 }
 

@@ -14,10 +14,18 @@
 #include "apps/profiling_chunk_config.h"
 #include "base/json.h"
 #include "base/status.h"
+#include "plan/make_chunk_planner.h"
 #include "sched/scheduler_config.h"
 #include "tensor/dtype.h"
 
 namespace penstock {
+
+// Whether the pipeline is measured at start.
+enum class CalibrationMode {
+  kAuto,    // where the chunk policy needs it, and there is no saved measurement
+  kAlways,  // saved measurements are not read
+  kOff,
+};
 
 struct RunConfig {
   std::string model_dir;
@@ -31,7 +39,7 @@ struct RunConfig {
   int32_t max_logprobs = 20;        // -1: the whole vocabulary
 
   int32_t num_stages = 1;
-  std::string layer_partition;              // empty: as even as possible
+  std::string layer_partition;              // empty: as even as possible; "auto": balanced
   std::optional<int32_t> threads_per_rank;  // absent: cores shared evenly
   std::string kernel_isa;
   std::string trace_file;  // empty: none
@@ -49,8 +57,16 @@ struct RunConfig {
   int32_t long_prefill_token_threshold = 0;
   SchedulingPolicy scheduling_policy = SchedulingPolicy::kSrpt;
 
-  double log_stats_interval_s = 10;
+  std::vector<ChunkPolicy> chunk_policies = {ChunkPolicy::kOptimal};  // `bench latency` may have several
+  bool equal_latency_release = false;
+  double max_step_us = 0;  // 0: no limit
   std::optional<ProfilingChunkConfig> profiling_chunk;
+  CalibrationMode calibration = CalibrationMode::kAuto;
+  int64_t calibration_budget_us = 12'000'000;
+  std::string cost_model_file;  // empty: one of the cache directory
+  std::string cache_dir;        // empty: none
+
+  double log_stats_interval_s = 10;
   std::vector<std::string> warnings;  // to be logged
 };
 

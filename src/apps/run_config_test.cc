@@ -17,10 +17,6 @@ Result<RunConfig> Resolve(const Words& words, const Environment& env = {}) {
 }
 std::string ResolveError(const Words& words) { return Resolve(words).status().message(); }
 
-std::string AdditionalError(const std::string& json, int32_t stages = 2) {
-  return ParseAdditionalConfig(*ParseJson(json, "test"), stages, 8192).status().message();
-}
-
 TEST(RunConfig, Model) {
   EXPECT_EQ(Resolve({"dir"})->model_dir, "dir");
   EXPECT_EQ(Resolve({"--model", "dir"})->model_dir, "dir");
@@ -72,7 +68,8 @@ TEST(Environment, ReadsTheVariablesThatCount) {
   const std::map<std::string, std::string> variables = {
       {"OMP_NUM_THREADS", "2,4"}, {"VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1"},
       {"VLLM_API_KEY", "key"},    {"VLLM_LOG_STATS_INTERVAL", "2.5"},
-      {"HCCL_BUFFSIZE", "2048"},  {"VLLM_USE_V1", "1"}};
+      {"HCCL_BUFFSIZE", "2048"},  {"VLLM_USE_V1", "1"},
+      {"HOME", "/home/me"},       {"VLLM_ASCEND_BALANCE_SCHEDULING", "1"}};
   const auto get = [&](const char* name) {
     const auto found = variables.find(name);
     return found == variables.end() ? nullptr : found->second.c_str();
@@ -82,61 +79,56 @@ TEST(Environment, ReadsTheVariablesThatCount) {
   EXPECT_TRUE(env.allow_long_max_model_len);
   EXPECT_EQ(env.api_key, "key");
   EXPECT_EQ(env.log_stats_interval_s, 2.5);
+  EXPECT_TRUE(env.balance_scheduling);
+  EXPECT_EQ(env.cache_dir, "/home/me/.cache/penstock");
   EXPECT_EQ(ReadEnvironment([](const char*) { return "x"; }).status().message(),
             "OMP_NUM_THREADS: got \"x\", expected a number of threads > 0");
 }
 
-TEST(AdditionalConfig, BothPlaces) {
-  const auto old_place =
-      *ParseAdditionalConfig(*ParseJson(R"({"profiling_chunk_config": {"enabled": true}})", ""), 2, 8192);
-  EXPECT_TRUE(old_place.profiling_chunk->enabled);
-  EXPECT_EQ(old_place.warnings.size(), 1u);
-  const auto both = *ParseAdditionalConfig(
-      *ParseJson(R"({"scheduler_config": {"profiling_chunk_config": {"enabled": true, "min_chunk": 64}},
-                     "profiling_chunk_config": {"smooth_factor": 0.5}})",
-                 ""),
-      2, 8192);
-  EXPECT_EQ(both.profiling_chunk->min_chunk, 64);
-  EXPECT_EQ(both.profiling_chunk->smooth_factor, 1.0);  // the nested one as a whole
-  EXPECT_FALSE(ParseAdditionalConfig(Json(), 1, 1)->profiling_chunk.has_value());
-  EXPECT_FALSE(ParseAdditionalConfig(*ParseJson(R"({"scheduler_config": null})", ""), 1, 1)->profiling_chunk);
+TEST(RunConfig, ChunkPolicy) {
+  EXPECT_EQ(Resolve({"m"})->chunk_policies, (std::vector{ChunkPolicy::kOptimal}));
+  EXPECT_EQ(Resolve({"m", "--chunk-policy", "equal-latency"})->chunk_policies,
+            (std::vector{ChunkPolicy::kEqualLatency}));
+  EXPECT_TRUE(ResolveError({"m", "--chunk-policy", "best"}).starts_with("--chunk-policy: "));
+  EXPECT_TRUE(ResolveError({"m", "--chunk-policy", "static,optimal"})
+                  .starts_with("--chunk-policy: got 2 policies, expected one"));
+  const Words bench = {"m", "--chunk-policy", "static,equal-latency,sglang,optimal"};
+  EXPECT_EQ(ResolveRunConfig(*ParseFlags(bench, BenchLatencyTable()), {})->chunk_policies.size(), 4u);
+  EXPECT_FALSE(Resolve({"m"})->equal_latency_release);
+  EXPECT_TRUE(Resolve({"m", "--equal-latency-release"})->equal_latency_release);
+  EXPECT_EQ(Resolve({"m", "--max-step-ms", "2.5"})->max_step_us, 2500);
 }
 
-TEST(AdditionalConfig, Bounds) {
-  const auto chunk = [](const std::string& fields) {
-    return "{\"profiling_chunk_config\": {" + fields + "}}";
+TEST(RunConfig, Calibration) {
+  EXPECT_EQ(Resolve({"m"})->calibration, CalibrationMode::kAuto);
+  EXPECT_EQ(Resolve({"m", "--calibration", "always"})->calibration, CalibrationMode::kAlways);
+  EXPECT_EQ(Resolve({"m", "--calibration", "off"})->calibration, CalibrationMode::kOff);
+  EXPECT_NE(ResolveError({"m", "--calibration", "perhaps"}), "");
+  EXPECT_EQ(Resolve({"m"})->calibration_budget_us, 12'000'000);
+  EXPECT_EQ(Resolve({"m", "--calibration-seconds", "0.5"})->calibration_budget_us, 500'000);
+  EXPECT_EQ(Resolve({"m", "--cost-model", "f.json"})->cost_model_file, "f.json");
+  EXPECT_EQ(Resolve({"m"}, {.cache_dir = "/c"})->cache_dir, "/c");
+}
+
+TEST(RunConfig, BalanceSchedulingOfTheEnvironmentExcludesDynamicChunks) {
+  const Words words = {"m", "-pp", "2", "--additional-config",
+                       R"({"profiling_chunk_config": {"enabled": true}})"};
+  EXPECT_TRUE(Resolve(words).ok());
+  EXPECT_NE(Resolve(words, {.balance_scheduling = true}).status().message().find("balance scheduling"),
+            std::string::npos);
+}
+
+TEST(Environment, CacheDirectory) {
+  const auto cache_dir = [](std::map<std::string, std::string> variables) {
+    return ReadEnvironment([&](const char* name) {
+             const auto found = variables.find(name);
+             return found == variables.end() ? nullptr : found->second.c_str();
+           })
+        ->cache_dir;
   };
-  EXPECT_EQ(AdditionalError(chunk("\"smooth_factor\": 0")),
-            "profiling_chunk_config.smooth_factor must be in (0, 1], got 0");
-  EXPECT_EQ(AdditionalError(chunk("\"smooth_factor\": 1.5")),
-            "profiling_chunk_config.smooth_factor must be in (0, 1], got 1.5");
-  EXPECT_EQ(AdditionalError(chunk("\"min_chunk\": 0")),
-            "profiling_chunk_config.min_chunk must be positive, got 0");
-  EXPECT_EQ(
-      AdditionalError(chunk("\"max_fit_chunk\": 5")),
-      "profiling_chunk_config.max_fit_chunk: Recommend to use at least 30 data points for fitting, got 5");
-  EXPECT_EQ(AdditionalError(chunk("\"enabled\": 1")),
-            "profiling_chunk_config.enabled must be a bool, got int");
-  EXPECT_TRUE(AdditionalError(chunk("\"enabled\": true"), 1)
-                  .starts_with("profiling_chunk_config requires pipeline parallelism (pp > 1)."));
-  EXPECT_EQ(AdditionalError(chunk("\"enabled\": false"), 1), "");
-  EXPECT_EQ(AdditionalError("{\"scheduler_config\": []}"),
-            "additional_config.scheduler_config must be a dict, got list.");
-
-  const auto clamped =
-      *ParseAdditionalConfig(*ParseJson(chunk("\"enabled\": true, \"min_chunk\": 9999"), ""), 2, 8192);
-  EXPECT_EQ(clamped.profiling_chunk->min_chunk, 8192);
-  EXPECT_EQ(clamped.warnings.size(), 2u);
-}
-
-TEST(AdditionalConfig, OtherKeysAreNamed) {
-  EXPECT_EQ(AdditionalError("{\"enable_weight_nz_layout\": true}"),
-            "additional_config.enable_weight_nz_layout: not a known key; known: profiling_chunk_config, "
-            "scheduler_config");
-  EXPECT_EQ(AdditionalError("{\"scheduler_config\": {\"x\": 1}}"),
-            "additional_config.scheduler_config.x: not a known key; known: profiling_chunk_config");
-  EXPECT_TRUE(AdditionalError("{\"profiling_chunk_config\": {\"x\": 1}}")
-                  .starts_with("additional_config.profiling_chunk_config.x: not a known key"));
+  EXPECT_EQ(cache_dir({{"XDG_CACHE_HOME", "/x"}, {"HOME", "/h"}}), "/x/penstock");
+  EXPECT_EQ(cache_dir({{"XDG_CACHE_HOME", "relative"}, {"HOME", "/h"}}), "/h/.cache/penstock");
+  EXPECT_EQ(cache_dir({}), "");
 }
 
 }  // namespace

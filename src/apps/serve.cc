@@ -9,6 +9,7 @@
 #include "apps/commands.h"
 #include "apps/engine_factory.h"
 #include "apps/flag_help.h"
+#include "apps/planner_setup.h"
 #include "apps/sampling_defaults.h"
 #include "apps/serve_options.h"
 #include "apps/shutdown_signals.h"
@@ -70,6 +71,7 @@ Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
     };
   }
   ASSIGN_OR_RETURN(const RunningEngine running, StartEngine(run, std::move(plan)));
+  LogPlanTable(run, running.plan, running.cost.model);
   const std::string template_flag =
       setup.flags.Given("chat-template") ? setup.flags.String("chat-template") : "";
   ASSIGN_OR_RETURN(
@@ -90,6 +92,7 @@ Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
   signals.Wait();
   LogInfo("Shutting down: running requests have {} s to end; once more ends at once.", timeout_s);
   Drain(*server, *running.engine, timeout_s * kMicrosPerSecond);
+  SaveLearntCost(running.cost, running.engine->Stats());
   // Empty if /stop_profile has ended it.
   const std::string trace = run.trace_file.empty() ? "" : running.engine->StopTrace();
   if (!trace.empty()) RETURN_IF_ERROR(WriteTrace(run.trace_file, trace));

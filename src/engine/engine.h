@@ -14,6 +14,7 @@
 
 #include "base/status.h"
 #include "engine/request.h"
+#include "plan/cost_fit.h"
 #include "plan/cost_model.h"
 
 namespace penstock {
@@ -56,6 +57,11 @@ struct EngineStats {
   CostModel cost;                   // that prompts are planned with; empty: not known
   std::string scheduling_policy;    // "srpt"
   std::string chunk_policy;         // "static"
+  // The same as the engine has measured it, without what the host adds; empty where it does not measure.
+  CostModel measured_cost;
+  int64_t cost_version = 0;  // rises with every new model
+  FitQuality cost_error;     // of its predictions of late
+  double hop_gap_us = 0;     // what a hop costs besides, mean over the stages
   // counters
   uint64_t prompt_tokens = 0;  // prompt tokens of requests whose prefill ended, cached ones included
   uint64_t prompt_tokens_cached = 0;

@@ -8,6 +8,8 @@
 
 #include "engine/engine.h"
 #include "engine/stall_detector.h"
+#include "plan/cost_fit.h"
+#include "plan/cost_model.h"
 #include "sched/scheduler.h"
 
 namespace penstock {
@@ -22,6 +24,12 @@ struct EngineConfig {
   int32_t max_num_queued_reqs = 0;    // live requests, waiting or running; 0: no limit
   int64_t max_num_queued_tokens = 0;  // prompt tokens of live requests without a first token; 0: no limit
   HealthRule health;
+  // The pipeline's cost model, kept up to date from every step, for planner and scheduler. The prior is the
+  // grid of a calibration, else a model, else nothing: then it is learnt from the first steps.
+  bool measure_cost = false;
+  std::vector<std::vector<CostSample>> cost_grid;  // [num_stages], or empty
+  CostModel cost_prior;
+
   int64_t log_interval_us = 10'000'000;  // between lines of statistics, while there is traffic; 0: none
 
   EngineLimits Limits() const {

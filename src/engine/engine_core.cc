@@ -18,6 +18,8 @@ std::unique_ptr<ChunkPlanner> OrStatic(std::unique_ptr<ChunkPlanner> planner) {
   return planner ? std::move(planner) : std::make_unique<StaticChunkPlanner>();
 }
 
+constexpr int32_t kMostStepsUnpublished = 64;
+
 bool Contains(const std::vector<TokenId>& ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
@@ -44,6 +46,14 @@ EngineCore::EngineCore(const EngineConfig& config, Executor& executor, TokenText
       stall_(config_.health),
       seeds_(config_.seed) {
   CHECK_GT(config_.vocab_size, 0);
+  if (!config_.measure_cost) return;
+  estimator_.emplace(config_.scheduler.num_stages);
+  if (!config_.cost_grid.empty()) {
+    estimator_->SetGrid(config_.cost_grid);
+  } else if (config_.cost_prior.known()) {
+    estimator_->SetPrior(config_.cost_prior);
+  }
+  PublishCost();
 }
 
 // ---- Requests ------------------------------------------------------------------------
@@ -136,6 +146,27 @@ void EngineCore::SetCost(const CostModel& cost) {
   scheduler_.SetCost(cost);
 }
 
+// A new model moves the targets that chunks are cut to, and a prompt is cut best to one target: so it waits
+// until no prompt is between its first and its last chunk. Under steady load that may never be: then it comes
+// after some steps, when being out of date costs more than an uneven chunk.
+void EngineCore::PublishCost() {
+  if (!estimator_ || estimator_->version() == published_version_) return;
+  const bool is_first = published_version_ == 0;
+  if (!is_first && !begun_prompts_.empty() && ++steps_unpublished_ < kMostStepsUnpublished) return;
+  published_version_ = estimator_->version();
+  steps_unpublished_ = 0;
+  SetCost(estimator_->model());
+}
+
+// Of a step with chunks left out nobody knows what was timed.
+void EngineCore::Measure(const StepInFlight& step, const StepResult& result) {
+  if (!result.status.ok() || !result.skipped.empty()) return;
+  planner_->OnStep({.chunks = step.chunks, .stamps = result.stamps});
+  if (!estimator_) return;
+  estimator_->OnStep(WorkOf(step.chunks), result.stamps);
+  PublishCost();
+}
+
 // ---- The loop ------------------------------------------------------------------------
 
 bool EngineCore::Tick(int64_t now_us) {
@@ -180,7 +211,10 @@ EngineCore::StepInFlight& EngineCore::Describe(const Step& step, int64_t now_us)
     in_flight.chunks.push_back({.pos = chunk.pos, .len = chunk.len, .is_decode = chunk.is_decode});
     in_flight.seqs.push_back(chunk.seq);
     LiveRequest& request = requests_.at(chunk.seq);
-    if (!chunk.is_decode) request.chunk_lens.push_back(chunk.len);
+    if (!chunk.is_decode) {
+      request.chunk_lens.push_back(chunk.len);
+      chunk.sample ? void(begun_prompts_.erase(chunk.seq)) : void(begun_prompts_.insert(chunk.seq));
+    }
     if (request.times.first_scheduled_us != 0) continue;
     request.times.first_scheduled_us = now_us;
     ReportProgress(request, chunk.pos, now_us);
@@ -223,9 +257,7 @@ void EngineCore::TakeResult(StepResult result, int64_t now_us) {
   pacer_.OnResult();
   stall_.OnResult(now_us);
   stats_.OnStep(result, step);
-  // Of a step with chunks left out nobody knows what was timed.
-  if (result.status.ok() && result.skipped.empty())
-    planner_->OnStep({.chunks = step.chunks, .stamps = result.stamps});
+  Measure(step, result);
   if (trace_) trace_->OnResult(result, now_us);
   if (result.status.ok()) ReportProgress(step, now_us);
   consecutive_failures_ = result.status.ok() ? 0 : consecutive_failures_ + 1;
@@ -343,6 +375,7 @@ void EngineCore::Emit(LiveRequest& request, RequestOutput output, int64_t now_us
   if (scheduler_.End(seq) || !output.error.ok()) executor_.Cancel(seq);
   const OutputSink sink = std::move(request.sink);
   seq_by_id_.erase(request.id);
+  begun_prompts_.erase(seq);
   requests_.erase(seq);
   sink(std::move(output));
 }
@@ -355,6 +388,12 @@ EngineStats EngineCore::Stats() const {
   stats.chunk_policy = planner_->name();
   stats.last_progress_us = stall_.last_progress_us();
   if (prefill_tokens_ > 0) stats.prefill_us_per_token = prefill_us_ / prefill_tokens_;
+  if (estimator_ && estimator_->model().known()) {
+    stats.measured_cost = estimator_->ModelToSave();
+    stats.cost_version = estimator_->version();
+    stats.cost_error = estimator_->recent_quality();
+    stats.hop_gap_us = estimator_->hop_gap_us();
+  }
   return stats;
 }
 

@@ -16,6 +16,7 @@
 #include <random>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/status.h"
 #include "engine/engine_config.h"
@@ -26,6 +27,7 @@
 #include "engine/submit_pacer.h"
 #include "engine/token_text.h"
 #include "plan/chunk_planner.h"
+#include "plan/cost_estimator.h"
 #include "plan/executor.h"
 #include "sched/scheduler.h"
 
@@ -65,7 +67,8 @@ class EngineCore {
   void ResetPrefixCache() { scheduler_.ResetPrefixCache(); }
 
   // What is known of the pipeline's speed, from now on: for the planner and the order of service.
-  // REQUIRES: one stage for each of the executor's.
+  // With EngineConfig::measure_cost the engine does that itself. REQUIRES: one stage for each of the
+  // executor's.
   void SetCost(const CostModel& cost);
 
   void StartTrace() { trace_.emplace(); }
@@ -95,6 +98,8 @@ class EngineCore {
   };
 
   void TakeResult(StepResult result, int64_t now_us);
+  void Measure(const StepInFlight& step, const StepResult& result);
+  void PublishCost();
   bool SubmitSteps(int64_t now_us);
   void ReportProgress(const StepInFlight& step, int64_t now_us);
   void ReportProgress(LiveRequest& request, int32_t num_done, int64_t now_us);
@@ -125,6 +130,10 @@ class EngineCore {
   std::unordered_map<SeqId, LiveRequest> requests_;
   std::unordered_map<std::string, SeqId> seq_by_id_;
   std::deque<StepInFlight> in_flight_;
+  std::optional<CostEstimator> estimator_;
+  int64_t published_version_ = 0;            // of the estimator's models: the one that the planner has
+  int32_t steps_unpublished_ = 0;            // since there is a newer one
+  std::unordered_set<SeqId> begun_prompts_;  // some chunks, but not the last one, are scheduled
   CostModel cost_;
   SubmitPacer pacer_;
   int64_t next_wake_us_ = SubmitPacer::kNever;

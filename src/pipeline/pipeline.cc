@@ -87,7 +87,7 @@ void Pipeline::StageLoop(int32_t stage_idx, const RankFactory& make_rank, Bounde
     }
     if (stage_idx + 1 < options_.num_stages) {
       inboxes_[stage_idx + 1]->Push(*std::move(packet));
-      if (stage_idx == 0 && notify_ && NowUs() - begin_us >= kToldStepUs) notify_();
+      if (stage_idx == 0 && NowUs() - begin_us >= kToldStepUs) Notify();
     } else {
       Finish(*std::move(packet));
     }
@@ -103,7 +103,19 @@ FirstStageLoad Pipeline::FirstStage() const {
 void Pipeline::Finish(StagePacket packet) {
   free_hidden_.Push(std::move(packet.hidden));
   results_.Push(std::move(packet.result));
-  if (notify_) notify_();
+  Notify();
+}
+
+void Pipeline::Notify() {
+  std::unique_lock lock(notify_mutex_);
+  const auto notify = notify_;  // called without the lock, and kept until it has returned
+  lock.unlock();
+  if (notify) (*notify)();
+}
+
+void Pipeline::SetNotify(std::function<void()> notify) {
+  std::lock_guard lock(notify_mutex_);
+  notify_ = notify ? std::make_shared<const std::function<void()>>(std::move(notify)) : nullptr;
 }
 
 void Pipeline::Submit(std::unique_ptr<Step> step) {

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -52,18 +53,20 @@ class Pipeline : public Executor {
   void Submit(std::unique_ptr<Step> step) override;
   std::unique_ptr<StepResult> Poll() override;
   FirstStageLoad FirstStage() const override;
-  void SetNotify(std::function<void()> notify) override { notify_ = std::move(notify); }
+  void SetNotify(std::function<void()> notify) override;
   void Cancel(SeqId seq) override;
 
  private:
   explicit Pipeline(const PipelineOptions& options);
   void StageLoop(int32_t stage_idx, const RankFactory& make_rank, BoundedQueue<Status>& ready);
   void Finish(StagePacket packet);
+  void Notify();
 
   const PipelineOptions options_;
   CancelSet cancelled_;
   uint64_t last_submitted_ = 0;
-  std::function<void()> notify_;
+  std::mutex notify_mutex_;
+  std::shared_ptr<const std::function<void()>> notify_;              // GUARDED_BY(notify_mutex_)
   std::vector<std::unique_ptr<BoundedQueue<StagePacket>>> inboxes_;  // [num_stages]
   BoundedQueue<Buffer> free_hidden_;
   BoundedQueue<std::unique_ptr<StepResult>> results_;

@@ -60,6 +60,22 @@ double CostModel::TraversalUs(const StepWork& work) const {
   return sum;
 }
 
+StageCost CostModel::MeanStage() const {
+  StageCost mean;
+  const double share = 1.0 / static_cast<double>(stages.size());
+  for (const StageCost& stage : stages) {
+    mean.step_us += share * stage.step_us;
+    mean.token_us += share * stage.token_us;
+    mean.floor_us += share * stage.floor_us;
+    mean.pair_us += share * stage.pair_us;
+    mean.history_us += share * stage.history_us;
+    mean.seq_us += share * stage.seq_us;
+    mean.decode_token_us += share * stage.decode_token_us;
+    mean.decode_context_us += share * stage.decode_context_us;
+  }
+  return mean;
+}
+
 double CostModel::PureWorkUs(double pos, double len) const {
   double sum = 0;
   for (const StageCost& stage : stages) sum += stage.PureWork(pos, len);

@@ -53,6 +53,8 @@ struct CostModel {
   double BottleneckChunkUs(double pos, double len) const;
   // From the first stage's begin to the last one's end, the pipeline otherwise empty.
   double TraversalUs(const StepWork& work) const;
+  // Coefficient by coefficient. REQUIRES: known().
+  StageCost MeanStage() const;
   // Over all stages.
   double PureWorkUs(double pos, double len) const;
   bool operator==(const CostModel&) const = default;

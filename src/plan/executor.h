@@ -26,7 +26,8 @@ class Executor {
   // Number of stages: a step passes all of them before its result is there.
   virtual int num_stages() const = 0;
 
-  // Hands over a step; never waits. Results come in the order of submission.
+  // Hands over a step; never waits. Results come in the order of submission. Ids of steps count from 1; they
+  // may begin again at 1 while none is in flight.
   virtual void Submit(std::unique_ptr<Step> step) = 0;
 
   // The next result, or null if none is there yet; never waits.
@@ -37,7 +38,8 @@ class Executor {
   virtual FirstStageLoad FirstStage() const { return {}; }
 
   // `notify` is called, from any thread, whenever Poll() may have something, and when the first stage has
-  // ended a step that took some time. Set before the first Submit().
+  // ended a step that took some time. Set while no step is in flight; the one before it may still be called
+  // once.
   virtual void SetNotify(std::function<void()> notify) = 0;
 
   // A hint: stages that have not yet begun a chunk of this sequence may skip it. The results of steps in

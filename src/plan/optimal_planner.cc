@@ -14,6 +14,7 @@ constexpr double kSmallOverhead = 0.02;  // of a chunk: no target is worth more 
 constexpr double kHysteresis = 0.2;      // relative change of the queue's target that counts
 constexpr double kQueueShare = 0.36;     // of the work in the system, spread over the stages, in one chunk
 constexpr double kWholePrompt = 0.7;     // of a prompt: no more of the mean one in a chunk
+constexpr double kSameStage = 1.03;      // ratio of stages' times that counts as none
 constexpr double kFullPipeline = 1.25;   // prompts for each stage
 constexpr double kOverrun = 1.12;        // of the target, rather than to leave a tail
 constexpr double kSmallPrompt = 0.125;   // of the target: a prompt that gets a step of its own
@@ -259,7 +260,16 @@ int32_t OptimalPlanner::Smoothed(int32_t len, const ChunkQuery& query) const {
 
 void OptimalPlanner::SetCost(const CostModel& cost) {
   cost_ = cost;
-  stages_equal_ = SlowestStage(cost).all_equal();
+  // Stages that differ by no more than what a measurement may be off are taken to be equal.
+  const double len = options_.max_tokens, pos = std::max(0.0, mean_len_ / 2);
+  const auto [least, most] = std::minmax_element(cost_.stages.begin(), cost_.stages.end(),
+                                                 [&](const StageCost& a, const StageCost& b) {
+                                                   return a.PredictChunk(pos, len) < b.PredictChunk(pos, len);
+                                                 });
+  if (most->PredictChunk(pos, len) <= kSameStage * least->PredictChunk(pos, len)) {
+    cost_.stages.assign(cost_.stages.size(), cost.MeanStage());
+  }
+  stages_equal_ = SlowestStage(cost_).all_equal();
 }
 
 void OptimalPlanner::OnStep(const StepTiming& timing) {

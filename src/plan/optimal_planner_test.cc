@@ -80,6 +80,15 @@ TEST(OptimalPlanner, AloneItKeepsToThePlan) {
   }
 }
 
+// What is measured is never quite equal.
+TEST(OptimalPlanner, NearlyEqualStagesAreEqual) {
+  OptimalPlanner nearly(Options()), exactly(Options());
+  nearly.SetCost(MakeWeightedCost(kDeepSeek, {1.0, 1.02, 0.99, 1.0}));
+  exactly.SetCost(MakeBalancedCost(kDeepSeek, 4));
+  EXPECT_NEAR(MakeStep(nearly, Waiting(1, 0, 131072), 0).at(1),
+              MakeStep(exactly, Waiting(1, 0, 131072), 0).at(1), 128);
+}
+
 TEST(OptimalPlanner, ChunksGrowWithTheQueue) {
   const CostModel cost = MakeBalancedCost(kDeepSeek, 4);
   int32_t alone = 0, last = 0;

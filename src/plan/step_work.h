@@ -17,6 +17,8 @@ struct ChunkShape {
   int32_t pos = 0;  // tokens before it: its history
   int32_t len = 0;
   bool is_decode = false;
+
+  bool operator==(const ChunkShape&) const = default;
 };
 
 // With H = pos and C = len of each chunk:

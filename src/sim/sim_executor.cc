@@ -23,6 +23,7 @@ SimExecutor::SimExecutor(SimConfig config, const VirtualClock& clock)
 }
 
 void SimExecutor::Submit(std::unique_ptr<Step> step) {
+  if (step->step_id == 1 && steps_.empty()) next_step_id_ = 1;  // whoever submits has changed
   if (step->step_id != next_step_id_++ || step->chunks.empty())
     violations_.push_back("step id, or an empty step");
   for (const Chunk& chunk : step->chunks) CheckChunk(chunk);

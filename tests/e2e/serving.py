@@ -1,6 +1,7 @@
 """Starts `penstock serve` for a test and talks to it. Standard library only. SPDX-License-Identifier: Apache-2.0"""
 import http.client
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -17,6 +18,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
+# What is measured of pipelines is kept here for as long as the tests run, and not in the user's own cache.
+CACHE = tempfile.TemporaryDirectory(prefix="penstock-e2e-")
+ENVIRONMENT = {**os.environ, "XDG_CACHE_HOME": CACHE.name}
+
+
 class Server:
     """A running server; a context manager that ends it."""
 
@@ -25,7 +31,7 @@ class Server:
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")
         self.process = subprocess.Popen(
             [str(binary), "serve", str(model), "--host", "127.0.0.1", "--port", str(self.port), *map(str, flags)],
-            stdout=self.log, stderr=subprocess.STDOUT)
+            stdout=self.log, stderr=subprocess.STDOUT, env=ENVIRONMENT)
         deadline = time.monotonic() + ready_s
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:

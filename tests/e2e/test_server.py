@@ -11,10 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
-from serving import ROOT, Server
+from serving import CACHE, ENVIRONMENT, ROOT, Server
 
 MODEL = pathlib.Path(sys.argv.pop(1)) if len(sys.argv) > 1 else ROOT / "models/SmolLM2-135M-Instruct"
 GREEDY = {"temperature": 0}
@@ -195,7 +196,7 @@ class LifecycleTest(unittest.TestCase):
                     pass
 
     def run_refused(self, *flags):
-        result = subprocess.run([ROOT / "build/penstock", "serve", *map(str, flags)], capture_output=True, text=True, timeout=60)
+        result = subprocess.run([ROOT / "build/penstock", "serve", *map(str, flags)], capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
         self.assertNotEqual(result.returncode, 0)
         return result.stdout + result.stderr
 
@@ -204,6 +205,62 @@ class LifecycleTest(unittest.TestCase):
         self.assertIn("no-such-model", self.run_refused("/no-such-model"))
         self.assertIn("tensor-parallel-size", self.run_refused(MODEL, "-tp", 8))
         self.assertIn("layers", self.run_refused(MODEL, "-pp", 2, "--pp-layer-partition", "1,2"))
+
+
+class MeasuredPipelineTest(unittest.TestCase):
+    """The pipeline is measured once, and what was measured is kept."""
+
+    FLAGS = ("-pp", 2, "--max-model-len", 1024, "--max-num-batched-tokens", 512, "--calibration-seconds", 1.5)
+
+    def penstock(self, *words):
+        result = subprocess.run([ROOT / "build/penstock", *map(str, words)], capture_output=True, text=True, timeout=300,
+                                env=ENVIRONMENT)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout), result.stderr
+
+    def test_measured_at_the_first_start_only(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "deep" / "fit.json"
+            flags = (*self.FLAGS, "--cost-model", file)
+            with Server(MODEL, *flags) as server:
+                self.assertIn("Calibration took", server.log_text())
+                self.assertRegex(server.log_text(), r"1024 +optimal +\d")  # the table of plans
+                self.assertEqual(len(json.loads(file.read_text())["stages"]), 2)
+            with Server(MODEL, *flags) as server:
+                self.assertIn("no calibration", server.log_text())
+                self.assertNotIn("Calibration took", server.log_text())
+            with Server(MODEL, *flags, "--dtype", "float32") as server:
+                self.assertRegex(server.log_text(), "is not used: .*dtype")
+                self.assertIn("Calibration took", server.log_text())
+            file.write_text("{ this is no JSON")
+            with Server(MODEL, *flags) as server:
+                self.assertIn("is not used", server.log_text())
+                self.assertIn("Calibration took", server.log_text())
+
+    def test_calibrate_keeps_it_for_serve(self):
+        report, _ = self.penstock("calibrate", MODEL, *self.FLAGS, "--input-len", 700, "--num-requests", 2, "--json")
+        self.assertEqual(len(report["stages"]), 2)
+        self.assertEqual(len(report["ttfts_s"]), 2)
+        self.assertGreater(report["unseen"]["num_samples"], 3)
+        self.assertTrue(report["saved_to"].startswith(CACHE.name))
+        with Server(MODEL, *self.FLAGS) as server:
+            self.assertIn("no calibration", server.log_text())
+
+    def test_policies_side_by_side(self):
+        rows, _ = self.penstock("bench", "latency", MODEL, *self.FLAGS, "--input-len", 1000, "--num-iters", 1,
+                                "--num-iters-warmup", 1, "--chunk-policy", "static,equal-latency,sglang,optimal", "--json")
+        self.assertEqual([row["policy"] for row in rows], ["static", "equal-latency", "sglang", "optimal"])
+        for row in rows:
+            self.assertEqual(sum(row["chunks"]), 1000)
+            for key in ("ttft_s", "efficiency", "predicted_ttft_s"):
+                self.assertGreater(row[key], 0, key)
+        self.assertEqual(rows[0]["chunks"], [512, 488])
+        self.assertLess(rows[3]["chunks"][0], 512)
+
+    def test_the_seeds_configuration(self):
+        config = json.dumps({"profiling_chunk_config": {"enabled": True, "smooth_factor": 1.0, "min_chunk": 256}})
+        with Server(MODEL, *self.FLAGS, "--additional-config", config) as server:
+            self.assertRegex(server.log_text(), r"profiling_chunk_config \(smooth_factor 1, min_chunk 256\): predicted time")
 
 
 if __name__ == "__main__":
