@@ -106,9 +106,11 @@ Status DescriptionNotFound(const std::string& dir) {
   }
   std::ranges::sort(names);
   return NotFound(
-      "ModelSlim Quantization Config Not Found: --quantization ascend needs {}, which {} does not have (its "
-      "JSON files: {}); leave the flag out for a model that is not quantized, or quantize it: penstock "
-      "quantize",
+      "ModelSlim Quantization Config Not Found: {} says how Ascend W8A8 weights are quantized, and is not in "
+      "{} "
+      "(its JSON files: {}); leave out --quantization ascend for a model that is not quantized, or quantize "
+      "it: "
+      "penstock quantize",
       kAscendDescriptionFile, dir, names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
