@@ -1,4 +1,5 @@
-// Products of activations with packed weights: decode (few rows) and prefill (many), bf16.
+// Products of activations with packed weights: decode (few rows) and prefill (many), bf16 and int8
+// (per-token).
 //
 // The weights of successive runs are different copies, together larger than any cache, as those of successive
 // layers are. Each line gives the share of the processor's limit that was measured in the same run: of
@@ -12,9 +13,9 @@
 
 #include "base/affinity.h"
 #include "base/thread_team.h"
-#include "bench/peak.h"
 #include "bench/report.h"
 #include "kernels/kernels.h"
+#include "kernels/peak.h"
 #include "tensor/buffer.h"
 
 namespace penstock {
@@ -35,28 +36,36 @@ void FillBf16(Buffer& buffer, int64_t count) {
   }
 }
 
-std::vector<std::unique_ptr<PackedMat>> PackCopies(Kernels& kernels, const Shape& shape, bool smoke) {
+std::vector<std::unique_ptr<PackedMat>> PackCopies(Kernels& kernels, const Shape& shape, bool int8,
+                                                   bool smoke) {
   Buffer source(static_cast<size_t>(shape.n * shape.k) * sizeof(Bf16));
   FillBf16(source, shape.n * shape.k);
   const ConstMat part(source.data(), DType::kBF16, shape.n, shape.k);
+  const std::vector<float> scale(static_cast<size_t>(shape.n), 1e-4f);
+  const Int8Part int8_part{
+      .weight = source.as<int8_t>(), .n = shape.n, .k = shape.k, .weight_scale = scale.data()};
   std::vector<std::unique_ptr<PackedMat>> copies;
   size_t bytes = 0;
   do {
-    copies.push_back(kernels.Pack(std::span(&part, 1), DType::kBF16));
+    copies.push_back(int8 ? kernels.PackInt8(std::span(&int8_part, 1))
+                          : kernels.Pack(std::span(&part, 1), DType::kBF16));
     bytes += copies.back()->bytes();
   } while (bytes < kColdBytes && !smoke);
   return copies;
 }
 
 struct Limits {
-  double gflops, read_gbs;
+  double bf16_gflops, int8_gops, read_gbs;
 };
 
-void BenchShape(const BenchOptions& options, Kernels& kernels, const Shape& shape, const Limits& limits) {
-  const auto copies = PackCopies(kernels, shape, options.smoke);
+void BenchShape(const BenchOptions& options, Kernels& kernels, const Shape& shape, bool int8,
+                const Limits& limits) {
+  const double peak = int8 ? limits.int8_gops : limits.bf16_gflops;
+  const auto copies = PackCopies(kernels, shape, int8, options.smoke);
   for (const int64_t m : {1, 8, 64, 512, 2048}) {
-    const std::string name = "linear m=" + std::to_string(m) + " n=" + std::to_string(shape.n) +
-                             " k=" + std::to_string(shape.k) + " " + std::string(kernels.name());
+    const std::string name = std::string(int8 ? "linear int8" : "linear bf16") + " m=" + std::to_string(m) +
+                             " n=" + std::to_string(shape.n) + " k=" + std::to_string(shape.k) + " " +
+                             std::string(kernels.name());
     if (name.find(options.filter) == std::string::npos) continue;
     Buffer x(static_cast<size_t>(m * shape.k) * sizeof(Bf16)),
         y(static_cast<size_t>(m * shape.n) * sizeof(Bf16));
@@ -70,7 +79,7 @@ void BenchShape(const BenchOptions& options, Kernels& kernels, const Shape& shap
     const double flops = 2e-9 * static_cast<double>(m * shape.n * shape.k);
     const double gigabytes = 1e-9 * static_cast<double>(copies[0]->bytes());
     ReportRate(options, name, timing, flops, "GFLOP/s",
-               {{"of_peak", flops / timing.median_s / limits.gflops},
+               {{"of_peak", flops / timing.median_s / peak},
                 {"of_bandwidth", gigabytes / timing.median_s / limits.read_gbs}});
   }
 }
@@ -85,13 +94,15 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "this machine or build has no kernels '%s'\n", options.isa.c_str());
     return 1;
   }
-  const double fma = MeasureFmaPeak(team), dot = MeasureBf16DotPeak(team), read = MeasureReadBandwidth(team);
-  ReportRate(options, "peak fp32 multiply-add", {1, 1, 1}, fma, "GFLOP/s", {});
-  ReportRate(options, "peak bf16 dot product", {1, 1, 1}, dot, "GFLOP/s", {});
-  ReportRate(options, "peak memory read", {1, 1, 1}, read, "GB/s", {});
-  const Limits limits{kernels->name().starts_with("avx512_bf16") ? dot : fma, read};
-  for (const Shape shape : {Shape{2048, 1024}, Shape{6144, 1024}, Shape{1024, 3072}, Shape{32768, 1024}}) {
-    BenchShape(options, *kernels, shape, limits);
+  const Peaks peaks = MeasurePeaks(team, kernels->name());
+  ReportRate(options, "peak fp32 multiply-add", {1, 1, 1}, peaks.f32_gflops, "GFLOP/s", {});
+  ReportRate(options, "peak bf16", {1, 1, 1}, peaks.bf16_gflops, "GFLOP/s", {});
+  ReportRate(options, "peak int8", {1, 1, 1}, peaks.int8_gops, "GOP/s", {});
+  ReportRate(options, "peak memory read", {1, 1, 1}, peaks.read_gb_per_s, "GB/s", {});
+  const Limits limits{peaks.bf16_gflops, peaks.int8_gops, peaks.read_gb_per_s};
+  for (const bool int8 : {false, true}) {
+    for (const Shape shape : {Shape{2048, 1024}, Shape{6144, 1024}, Shape{1024, 3072}, Shape{32768, 1024}})
+      BenchShape(options, *kernels, shape, int8, limits);
   }
   return 0;
 }

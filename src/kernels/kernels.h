@@ -40,12 +40,15 @@ class PackedMat {
 // Rows of a weight matrix as 8-bit integers, symmetric, and how their input is quantised (W8A8). With W the
 // integers:
 //
-//   dynamic (input_scale 0)   s_t = max|x_t| / 127 for each token    q = round(x / s_t)       y = (q · Wᵀ)
-//   s_t weight_scale static                    one scale and offset for all tokens    q = clamp(round(x /
-//   input_scale + input_offset))
-//                                                                    y = (q · Wᵀ + quant_bias) deq_scale
+//   dynamic (input_scale 0): a scale for each token
+//     s_t = max|x_t| / 127      q = round(x / s_t)
+//     y = (q · Wᵀ) * s_t * weight_scale
+//   static: one scale and offset for all tokens
+//     q = clamp(round(x / input_scale + input_offset), -128, 127)
+//     y = (q · Wᵀ + quant_bias) * deq_scale
 //
-// to which Linear()'s own bias is added. Rounding is to the nearest, ties to even.
+// to which Linear()'s own bias is added. Rounding is to the nearest, ties to even. A token of no number above
+// 1e-30 has s_t = 0; one that is not finite makes dynamic y NaN. k is at most 65536.
 struct Int8Part {
   const int8_t* weight = nullptr;  // [n, k], rows one after the other
   int64_t n = 0;

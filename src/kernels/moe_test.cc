@@ -12,6 +12,7 @@
 #include "base/thread_team.h"
 #include "kernels/cpu_backends_test.h"
 #include "kernels/kernels.h"
+#include "kernels/testing/int8_test_util.h"
 #include "kernels/testing/kernels_test_util.h"
 
 namespace penstock {
@@ -106,6 +107,67 @@ TEST_P(MoeTest, ATokenDoesNotDependOnTheOthersNorOnThreadsNorOnPieces) {
     in_pieces.Run(moe.x, moe.ids.data(), moe.weights.data(), 2, experts, got.mat());
     EXPECT_EQ(MaxRelativeError(got, all), 0.0) << piece_bytes;
     EXPECT_LT(in_pieces.scratch_bytes(), piece_bytes + kTokens * 96 * sizeof(float) + 2000);
+  }
+}
+
+enum class Int8Kind { kDynamic, kStatic, kStaticEach, kDownOnly };
+
+// Experts with 8-bit weights; kStaticEach: each with an input scale and offset of its own.
+ExpertWeights PackInt8Experts(Kernels& kernels, Int8Kind kind, const MoeCase& moe, int64_t inter) {
+  const int64_t hidden = moe.x.size() ? ConstMat(moe.x).cols : 0;
+  ExpertWeights experts;
+  for (int32_t e = 0; e < moe.num_experts; ++e) {
+    const bool is_static = kind == Int8Kind::kStatic || kind == Int8Kind::kStaticEach;
+    const int32_t own = kind == Int8Kind::kStaticEach ? e : 0;
+    const float scale = is_static ? 0.03f + 0.002f * static_cast<float>(own) : 0.0f;
+    const Int8Weights gate_up(2 * inter, hidden, 10 + e, scale, is_static ? own : 0);
+    const Int8Weights down(hidden, inter, 100 + e, scale, is_static ? -own : 0);
+    const ConstMat floats = moe.gate_up[e];
+    experts.gate_up.push_back(kind == Int8Kind::kDownOnly ? kernels.Pack(std::span(&floats, 1), DType::kF32)
+                                                          : gate_up.Pack(kernels));
+    experts.down.push_back(down.Pack(kernels));
+  }
+  return experts;
+}
+
+constexpr Int8Kind kInt8Kinds[] = {Int8Kind::kDynamic, Int8Kind::kStatic, Int8Kind::kStaticEach,
+                                   Int8Kind::kDownOnly};
+
+TEST_P(MoeTest, Int8MatchesReference) {
+  for (const Int8Kind kind : kInt8Kinds) {
+    for (const int64_t tokens : {1, 37}) {
+      const MoeCase moe(dtype(), tokens, 72, 40, 6, 3);
+      TestMat got = TestMat::Random(dtype(), tokens, 72, 3), want = TestMat::Random(dtype(), tokens, 72, 3);
+      kernels_->MoeMlp(moe.x, moe.ids.data(), moe.weights.data(), 3,
+                       PackInt8Experts(*kernels_, kind, moe, 40), got.mat());
+      reference_->MoeMlp(moe.x, moe.ids.data(), moe.weights.data(), 3,
+                         PackInt8Experts(*reference_, kind, moe, 40), want.mat());
+      // Where silu * up rounds otherwise, a number of its 8-bit form may be the next one.
+      EXPECT_LT(MaxRelativeError(got, want), dtype() == DType::kF32 ? 1e-2 : 3e-2)
+          << static_cast<int>(kind) << ", " << tokens;
+    }
+  }
+}
+
+TEST_P(MoeTest, Int8TokensDoNotDependOnTheOthersNorOnPieces) {
+  constexpr int64_t kTokens = 23;
+  const MoeCase moe(dtype(), kTokens, 96, 64, 7, 2);
+  for (const Int8Kind kind : {Int8Kind::kDynamic, Int8Kind::kStaticEach}) {
+    const ExpertWeights experts = PackInt8Experts(*kernels_, kind, moe, 64);
+    TestMat all = TestMat::Random(dtype(), kTokens, 96, 3), alone = TestMat::Random(dtype(), kTokens, 96, 3);
+    kernels_->MoeMlp(moe.x, moe.ids.data(), moe.weights.data(), 2, experts, all.mat());
+    for (int64_t t = 0; t < kTokens; ++t) {
+      kernels_->MoeMlp(ConstMat(moe.x).Rows(t, 1), &moe.ids[t * 2], &moe.weights[t * 2], 2, experts,
+                       alone.mat().Rows(t, 1));
+    }
+    EXPECT_EQ(MaxRelativeError(alone, all), 0.0);
+
+    ThreadTeam single(1);
+    CpuGemm gemm(*backend().ops, single);
+    CpuMoe in_pieces(*backend().ops, single, gemm, 20000);
+    TestMat got = TestMat::Random(dtype(), kTokens, 96, 3);
+    in_pieces.Run(moe.x, moe.ids.data(), moe.weights.data(), 2, experts, got.mat());
+    EXPECT_EQ(MaxRelativeError(got, all), 0.0);
   }
 }
 

@@ -50,6 +50,40 @@ TEST(RefLinear, StacksPartsAddsBiasAndAccumulates) {
   EXPECT_EQ(y[2], 129);
 }
 
+TEST(RefInt8, DynamicScalesEachToken) {
+  const auto kernels = MakeRefKernels();
+  const int8_t weight[] = {1, 2, -128, 127};
+  const float scale[] = {0.5f, 2.0f}, bias[] = {10.0f, 20.0f};
+  const Int8Part part{.weight = weight, .n = 2, .k = 2, .weight_scale = scale};
+  const float x[] = {127.0f, -2.5f, 0.0f, -254.0f};  // scales 1 and 2; q = {127, -2}, {0, -127}
+  float y[4] = {};
+  kernels->Linear(ConstMat(x, DType::kF32, 2, 2), *kernels->PackInt8(std::span(&part, 1)),
+                  Mat(y, DType::kF32, 2, 2), bias);
+  EXPECT_EQ(y[0], (127 - 4) * 0.5f + 10);
+  EXPECT_EQ(y[1], (-128 * 127 + 127 * -2) * 2.0f + 20);
+  EXPECT_EQ(y[2], (2 * -127) * 2 * 0.5f + 10);
+  EXPECT_EQ(y[3], (127 * -127) * 2 * 2.0f + 20);
+}
+
+TEST(RefInt8, StaticHasOneScaleAnOffsetAndABiasInIntegers) {
+  const auto kernels = MakeRefKernels();
+  const int8_t weight[] = {1, 2, 3};
+  const float deq_scale = 0.25f;
+  const int32_t quant_bias = 1000;
+  const Int8Part part{.weight = weight,
+                      .n = 1,
+                      .k = 3,
+                      .input_scale = 0.5f,
+                      .input_offset = -3,
+                      .deq_scale = &deq_scale,
+                      .quant_bias = &quant_bias};
+  const float x[] = {0.75f, 1000.0f, -1000.0f};  // 1.5 - 3 rounds to -2; 127; -128
+  float y = 0;
+  kernels->Linear(ConstMat(x, DType::kF32, 1, 3), *kernels->PackInt8(std::span(&part, 1)),
+                  Mat(&y, DType::kF32, 1, 1));
+  EXPECT_EQ(y, (-2 + 2 * 127 - 3 * 128 + 1000) * 0.25f);
+}
+
 TEST(RefRope, BothStyles) {
   RopeTable table{
       .dim = 4, .max_positions = 2, .cos = {1, 1, 0, 1}, .sin = {0, 0, 1, 0}};  // 90° for pair 0 at 1

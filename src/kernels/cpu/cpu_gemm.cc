@@ -83,6 +83,7 @@ void CpuGemm::AddTiles(const GemmProblem& problem, int num_threads) {
   CHECK_EQ(problem.x.cols, problem.w->k);
   CHECK_EQ(problem.y.cols, problem.w->n);
   CHECK_EQ(problem.w->panel_cols, ops_.panel_cols);
+  CHECK_EQ(problem.w->dtype == DType::kI8, problem.x.dtype == DType::kI8);
   const int64_t num_panels = problem.w->num_panels();
   const TileShape shape = ChooseTileShape(ops_, problem.y.rows, num_panels, num_threads);
   for (int64_t panel = 0; panel < num_panels;
@@ -97,10 +98,13 @@ void CpuGemm::AddTiles(const GemmProblem& problem, int num_threads) {
 void CpuGemm::RunTile(const Tile& tile, int thread_idx) {
   const GemmProblem& problem = *tile.problem;
   const bool gathered = problem.x_rows != nullptr;
+  const float* x_scale = problem.x_scale;
+  if (x_scale != nullptr && !gathered) x_scale += tile.row_begin;
   GemmTile task{.x = gathered ? problem.x.data : problem.x.RowPtr(tile.row_begin),
                 .x_dtype = problem.x.dtype,
                 .x_stride = problem.x.stride,
                 .x_rows = gathered ? problem.x_rows + tile.row_begin : nullptr,
+                .x_scale = x_scale,
                 .num_rows = tile.row_end - tile.row_begin,
                 .w = *problem.w,
                 .panel_begin = tile.panel_begin,

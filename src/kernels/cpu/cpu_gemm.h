@@ -16,10 +16,11 @@ namespace penstock {
 
 class ThreadTeam;
 
-// y = x[rows] · wᵀ (+ bias) (+ y).
+// y = x[rows] · wᵀ (+ bias) (+ y). Where w is int8, x is quantised (cpu_quantizer.h).
 struct GemmProblem {
   ConstMat x;
   const int32_t* x_rows = nullptr;  // [y.rows] rows of x; null: all of x, in order
+  const float* x_scale = nullptr;   // x quantised: of each row of x; null: 1
   const PanelMat* w = nullptr;
   Mat y;  // [rows, n]
   const float* bias = nullptr;

@@ -32,6 +32,7 @@ CpuKernels::CpuKernels(std::string name, const CpuOps& ops, const AttentionOps& 
       ops_(ops),
       team_(team),
       gemm_(ops, team),
+      quantizer_(ops, team),
       moe_(ops, team, gemm_),
       attention_(attention_ops, team) {}
 
@@ -46,14 +47,20 @@ std::unique_ptr<PackedMat> CpuKernels::Pack(std::span<const ConstMat> parts, DTy
   return PackMatrix(team_, ops_, parts, compute);
 }
 
+std::unique_ptr<PackedMat> CpuKernels::PackInt8(std::span<const Int8Part> parts) {
+  return PackInt8Matrix(team_, ops_, parts);
+}
+
 void CpuKernels::Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) {
   CHECK_EQ(x.rows, y.rows);
   CHECK(IsActivation(x.dtype) && IsActivation(y.dtype)) << DTypeName(x.dtype) << ", " << DTypeName(y.dtype);
-  const GemmProblem problem{.x = x,
-                            .w = &static_cast<const CpuMatrix&>(w).panels(),
-                            .y = y,
-                            .bias = bias,
-                            .accumulate = accumulate};
+  const auto& matrix = static_cast<const CpuMatrix&>(w);
+  GemmProblem problem{.x = x, .w = &matrix.panels(), .y = y, .bias = bias, .accumulate = accumulate};
+  if (matrix.is_int8()) {
+    const QuantizedRows rows = quantizer_.Run(x, matrix.input());
+    problem.x = rows.q;
+    problem.x_scale = rows.scale;
+  }
   gemm_.Run(std::span(&problem, 1));
 }
 
@@ -144,7 +151,8 @@ void CpuKernels::MoeMlp(ConstMat x, const int32_t* ids, const float* weights, in
 }
 
 size_t CpuKernels::scratch_bytes() const {
-  return gemm_.scratch_bytes() + moe_.scratch_bytes() + attention_.scratch_bytes();
+  return gemm_.scratch_bytes() + quantizer_.scratch_bytes() + moe_.scratch_bytes() +
+         attention_.scratch_bytes();
 }
 
 }  // namespace penstock

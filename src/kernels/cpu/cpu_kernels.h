@@ -15,6 +15,7 @@
 #include "kernels/cpu/cpu_matrix.h"
 #include "kernels/cpu/cpu_moe.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/cpu_quantizer.h"
 #include "kernels/kernels.h"
 
 namespace penstock {
@@ -27,6 +28,7 @@ class CpuKernels : public Kernels {
   std::string_view name() const override { return name_; }
 
   std::unique_ptr<PackedMat> Pack(std::span<const ConstMat> parts, DType compute) override;
+  std::unique_ptr<PackedMat> PackInt8(std::span<const Int8Part> parts) override;
   std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) override;
 
   void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) override;
@@ -65,6 +67,7 @@ class CpuKernels : public Kernels {
   const CpuOps& ops_;
   ThreadTeam& team_;
   CpuGemm gemm_;
+  CpuQuantizer quantizer_;  // of the input of Linear()
   CpuMoe moe_;
   CpuAttention attention_;
 };

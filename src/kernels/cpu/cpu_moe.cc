@@ -11,8 +11,16 @@
 namespace penstock {
 namespace {
 
-const PanelMat& Panels(const std::unique_ptr<PackedMat>& mat) {
-  return static_cast<const CpuMatrix&>(*mat).panels();
+const CpuMatrix& Matrix(const std::unique_ptr<PackedMat>& mat) { return static_cast<const CpuMatrix&>(*mat); }
+
+bool SameInput(const std::vector<std::unique_ptr<PackedMat>>& mats) {
+  return std::all_of(mats.begin(), mats.end(),
+                     [&](const auto& mat) { return Matrix(mat).input() == Matrix(mats[0]).input(); });
+}
+
+void SetInput(GemmProblem& problem, const QuantizedRows& rows) {
+  problem.x = rows.q;
+  problem.x_scale = rows.scale;
 }
 
 void Reserve(Buffer& buffer, size_t bytes) {
@@ -22,7 +30,12 @@ void Reserve(Buffer& buffer, size_t bytes) {
 }  // namespace
 
 CpuMoe::CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes)
-    : ops_(ops), team_(team), gemm_(gemm), piece_bytes_(piece_bytes) {}
+    : ops_(ops),
+      team_(team),
+      gemm_(gemm),
+      piece_bytes_(piece_bytes),
+      x_quantizer_(ops, team),
+      inner_quantizer_(ops, team) {}
 
 void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
                  const ExpertWeights& experts, Mat y) {
@@ -32,7 +45,11 @@ void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t t
   SortByExpert(x.rows, ids, weights, top_k, static_cast<int64_t>(experts.down.size()));
 
   const int64_t num_slots = x.rows * top_k, inter = experts.down[0]->k(), hidden = x.cols;
-  const size_t slot_bytes = static_cast<size_t>(3 * inter) * DTypeBytes(x.dtype) + hidden * sizeof(float);
+  const bool int8_x = Matrix(experts.gate_up[0]).is_int8();
+  quantize_slots_ = int8_x && !SameInput(experts.gate_up);
+  if (int8_x && !quantize_slots_) x_quantizer_.Run(x, Matrix(experts.gate_up[0]).input());
+  const size_t slot_bytes = static_cast<size_t>(3 * inter) * DTypeBytes(x.dtype) + hidden * sizeof(float) +
+                            (quantize_slots_ ? hidden : 0) + (Matrix(experts.down[0]).is_int8() ? inter : 0);
   const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(piece_bytes_ / slot_bytes));
   const int64_t num_pieces = (num_slots + most - 1) / most, piece = (num_slots + num_pieces - 1) / num_pieces;
   Reserve(gate_up_, static_cast<size_t>(piece * 2 * inter) * DTypeBytes(x.dtype));
@@ -91,26 +108,61 @@ void CpuMoe::RunExperts(int64_t slot_begin, int64_t slot_end, const MakeProblem&
   gemm_.Run(problems_);
 }
 
+size_t CpuMoe::ExpertOf(int64_t slot) const {
+  return std::upper_bound(expert_begin_.begin(), expert_begin_.end(), slot) - expert_begin_.begin() - 1;
+}
+
+void CpuMoe::QuantizeSlots(ConstMat x, const ExpertWeights& experts, int64_t slot_begin, int64_t slot_end) {
+  x_quantizer_.Reserve(slot_end - slot_begin, x.cols);
+  const auto quantize = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t slot = slot_begin + i;
+      x_quantizer_.Fill(x.Rows(slot_token_[slot], 1), Matrix(experts.gate_up[ExpertOf(slot)]).input(), i);
+    }
+  };
+  team_.ParallelFor(slot_end - slot_begin, 8, std::ref(quantize));
+}
+
+void CpuMoe::Activate(const ExpertWeights& experts, Mat gate_up, Mat inner, int64_t slot_begin) {
+  const bool int8 = Matrix(experts.down[0]).is_int8();
+  if (int8) inner_quantizer_.Reserve(inner.rows, inner.cols);
+  const auto activate = [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {  // row by row: the product is in the cache when it is quantised
+      ops_.silu_mul({gate_up.RowPtr(r), gate_up.stride}, {inner.RowPtr(r), inner.stride}, inner.dtype, 1,
+                    inner.cols);
+      if (int8)
+        inner_quantizer_.Fill(inner.Rows(r, 1), Matrix(experts.down[ExpertOf(slot_begin + r)]).input(), r);
+    }
+  };
+  team_.ParallelFor(inner.rows, 8, std::ref(activate));
+}
+
 void CpuMoe::RunPiece(ConstMat x, const ExpertWeights& experts, int64_t slot_begin, int64_t slot_end) {
   const int64_t rows = slot_end - slot_begin, inter = experts.down[0]->k();
   const Mat gate_up(gate_up_.data(), x.dtype, rows, 2 * inter);
   const Mat inner(inner_.data(), x.dtype, rows, inter);
   const Mat outer(outer_.data(), DType::kF32, rows, x.cols);
+  if (quantize_slots_) QuantizeSlots(x, experts, slot_begin, slot_end);
   RunExperts(slot_begin, slot_end, [&](size_t e, int64_t slot, int64_t count) {
-    return GemmProblem{.x = x,
-                       .x_rows = &slot_token_[slot],
-                       .w = &Panels(experts.gate_up[e]),
-                       .y = gate_up.Rows(slot - slot_begin, count)};
+    const CpuMatrix& w = Matrix(experts.gate_up[e]);
+    GemmProblem problem{
+        .x = x, .x_rows = &slot_token_[slot], .w = &w.panels(), .y = gate_up.Rows(slot - slot_begin, count)};
+    if (quantize_slots_) {
+      problem.x_rows = nullptr;
+      SetInput(problem, x_quantizer_.Rows(slot - slot_begin, count, w.input()));
+    } else if (w.is_int8()) {
+      SetInput(problem, x_quantizer_.Rows(0, x.rows, w.input()));
+    }
+    return problem;
   });
-  const auto activate = [&](int64_t begin, int64_t end) {
-    ops_.silu_mul({gate_up.RowPtr(begin), gate_up.stride}, {inner.RowPtr(begin), inner.stride}, x.dtype,
-                  end - begin, inter);
-  };
-  team_.ParallelFor(rows, 8, std::ref(activate));
+  Activate(experts, gate_up, inner, slot_begin);
   RunExperts(slot_begin, slot_end, [&](size_t e, int64_t slot, int64_t count) {
-    return GemmProblem{.x = inner.Rows(slot - slot_begin, count),
-                       .w = &Panels(experts.down[e]),
-                       .y = outer.Rows(slot - slot_begin, count)};
+    const CpuMatrix& w = Matrix(experts.down[e]);
+    GemmProblem problem{.x = inner.Rows(slot - slot_begin, count),
+                        .w = &w.panels(),
+                        .y = outer.Rows(slot - slot_begin, count)};
+    if (w.is_int8()) SetInput(problem, inner_quantizer_.Rows(slot - slot_begin, count, w.input()));
+    return problem;
   });
 }
 

@@ -5,6 +5,9 @@
 //   │ e0     │e1 │ e2   │ …      │   gate_up per expert (rows gathered) → silu · up → down per expert →
 //   └────────┴───┴──────┴────────┘   each token adds its slots' rows to y, in the order of the experts
 //
+// Where experts are int8, x is quantised once for each token (for each slot where experts have static scales
+// of their own), and silu · up as soon as a row of it is there.
+//
 // The order of all sums is that of k and of the expert numbers: y does not depend on the number of threads,
 // on the pieces, or on what other tokens are in the batch.
 //
@@ -17,6 +20,7 @@
 
 #include "kernels/cpu/cpu_gemm.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/cpu_quantizer.h"
 #include "kernels/kernels.h"
 #include "tensor/buffer.h"
 
@@ -35,11 +39,19 @@ class CpuMoe {
   void Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts,
            Mat y);
 
-  size_t scratch_bytes() const { return gate_up_.size() + inner_.size() + outer_.size() + sums_.size(); }
+  size_t scratch_bytes() const {
+    return gate_up_.size() + inner_.size() + outer_.size() + sums_.size() + x_quantizer_.scratch_bytes() +
+           inner_quantizer_.scratch_bytes();
+  }
 
  private:
   void SortByExpert(int64_t num_tokens, const int32_t* ids, const float* weights, int32_t top_k,
                     int64_t num_experts);
+  size_t ExpertOf(int64_t slot) const;
+  // Quantises the tokens of the slots, each as its expert wants it.
+  void QuantizeSlots(ConstMat x, const ExpertWeights& experts, int64_t slot_begin, int64_t slot_end);
+  // gate_up_ -> inner_, quantised too where `experts.down` are int8.
+  void Activate(const ExpertWeights& experts, Mat gate_up, Mat inner, int64_t slot_begin);
   void RunPiece(ConstMat x, const ExpertWeights& experts, int64_t slot_begin, int64_t slot_end);
   // One problem for each expert that has slots in [slot_begin, slot_end).
   template <typename MakeProblem>
@@ -52,6 +64,9 @@ class CpuMoe {
   ThreadTeam& team_;
   CpuGemm& gemm_;
   const size_t piece_bytes_;
+  CpuQuantizer x_quantizer_;  // of all tokens, or of the slots of a piece
+  CpuQuantizer inner_quantizer_;
+  bool quantize_slots_ = false;  // this call: the latter
 
   std::vector<int64_t> expert_begin_;  // [num_experts + 1] first slot of each expert
   std::vector<int32_t> slot_token_;    // [slots]

@@ -17,8 +17,13 @@ namespace penstock {
 // A weight matrix [n, k] in panels of `panel_cols` output columns, for each panel all of k:
 //   f32:   [panel][k_padded][panel_cols]             one number for each column
 //   bf16:  [panel][k_padded / 2][panel_cols][2]      two neighbours in k for each column: one 32-bit word
+//   int8:  [panel][k_padded / 4][panel_cols][4]      four neighbours
 // Padding, in k and in the last panel, is zero. k_padded is a multiple of 32. For panels of 64 columns this
-// is oneDNN's BA16a64b2a as well.
+// is oneDNN's BA16a64b2a (int8: BA16a64b4a) as well.
+//
+// int8: with q the quantised rows of x as QuantizeRows leaves them, that is with 128 added,
+//   y = (Σ q · w + col_offset) * col_scale * x_scale
+// where col_offset takes the 128 out again: quant_bias - 128 * Σ w.
 struct PanelMat {
   const void* data = nullptr;
   DType dtype = DType::kF32;
@@ -26,6 +31,8 @@ struct PanelMat {
   int64_t n = 0;
   int64_t k = 0;
   int64_t k_padded = 0;
+  const int32_t* col_offset = nullptr;  // int8: [num_panels * panel_cols]
+  const float* col_scale = nullptr;     // int8: the same
 
   size_t panel_bytes() const { return static_cast<size_t>(k_padded) * panel_cols * DTypeBytes(dtype); }
   int64_t num_panels() const { return (n + panel_cols - 1) / panel_cols; }
@@ -33,10 +40,11 @@ struct PanelMat {
 
 // y[rows, columns of the panels] = x · wᵀ (+ bias) (+ y): one thread's part of a product.
 struct GemmTile {
-  const void* x = nullptr;  // [.., k], f32 or bf16
+  const void* x = nullptr;  // [.., k], f32 or bf16; where w is int8: of QuantizeRows
   DType x_dtype = DType::kF32;
   int64_t x_stride = 0;
   const int32_t* x_rows = nullptr;  // row r of the tile is row x_rows[r] of x; null: row r
+  const float* x_scale = nullptr;   // w int8: of each row of x; null: 1
   int64_t num_rows = 0;             // <= max_tile_rows
   PanelMat w;
   int64_t panel_begin = 0;
@@ -49,7 +57,7 @@ struct GemmTile {
   std::byte* scratch = nullptr;  // gemm_scratch_bytes(panel_end - panel_begin), 64-byte aligned
 };
 
-// One row of weights to pack: f32, f16 or bf16; null stands for zeros.
+// One row of weights to pack: f32, f16 or bf16, or int8 as int8; null stands for zeros.
 struct WeightRow {
   const void* data = nullptr;
   DType dtype = DType::kF32;
@@ -60,6 +68,7 @@ struct PackPanel {
   const WeightRow* rows = nullptr;  // [panel_cols]
   PanelMat w;                       // dtype, panel_cols, k and k_padded count
   void* dst = nullptr;              // the panel
+  int32_t* row_sums = nullptr;      // int8: [panel_cols] becomes the sum of each row
 };
 
 // Rows of a matrix; `dtype` is that of the activations, f32 or bf16.
@@ -71,6 +80,23 @@ struct ConstRowsView {
   const void* data = nullptr;
   int64_t stride = 0;
 };
+
+// Rows of x as 8-bit integers with 128 added.
+//   dynamic (input_scale 0)   scale = max|row| / 127    q = 128 + round(row / scale)
+//   static                    q = 128 + clamp(round(row / input_scale + input_offset), -128, 127)
+// A row with nothing above kInt8Tiny has scale 0; one that is not finite has scale NaN.
+struct QuantizeRows {
+  ConstRowsView x;
+  DType dtype = DType::kF32;
+  int64_t num_rows = 0;
+  int64_t num_cols = 0;
+  float input_scale = 0;
+  int32_t input_offset = 0;
+  uint8_t* q = nullptr;  // [num_rows, q_stride]; up to 16 bytes beyond the row's end are overwritten
+  int64_t q_stride = 0;
+  float* scale = nullptr;  // [num_rows]; dynamic
+};
+constexpr float kInt8Tiny = 1e-30f;
 
 struct RopeRows {
   RowsView x;
@@ -93,6 +119,7 @@ struct CpuOps {
   size_t (*gemm_scratch_bytes)(int64_t num_panels);
   void (*gemm)(const GemmTile& tile);
   void (*pack_panel)(const PackPanel& panel);
+  void (*quantize_rows)(const QuantizeRows& rows);
 
   // dst[0, count) = src, converted; src f32, f16 or bf16, dst f32 or bf16.
   void (*convert)(const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t count);

@@ -6,6 +6,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dense_kernel.h"
 #include "kernels/cpu/gemm_kernel.h"
+#include "kernels/cpu/int8_quantize.h"
 
 namespace penstock {
 namespace {
@@ -18,6 +19,7 @@ constexpr CpuOps kCpuOpsTable = {
     .gemm_scratch_bytes = &GemmScratchBytes<S>,
     .gemm = &RunGemm<S>,
     .pack_panel = &PackOnePanel<S>,
+    .quantize_rows = &Quantize<S>,
     .convert = &Convert<S>,
     .rms_norm = &RmsNorm<S>,
     .add = &AddRows<S>,

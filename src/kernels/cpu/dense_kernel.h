@@ -174,13 +174,22 @@ void AddScaled(const float* x, float weight, float* sum, int64_t count) {
   });
 }
 
+inline int32_t CopyAndSum(const int8_t* src, void* dst, int64_t count) {
+  __builtin_memcpy(dst, src, static_cast<size_t>(count));
+  int32_t sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += src[i];
+  return sum;
+}
+
 // Words of k are taken kChunk at a time: converted row by row, then transposed into the panel.
 template <typename S>
 void PackOnePanel(const PackPanel& panel) {
   constexpr int kChunk = 32;  // words: 128 bytes of a row
-  const int per_word = panel.w.dtype == DType::kF32 ? 1 : 2;
+  const bool is_int8 = panel.w.dtype == DType::kI8;
+  const int per_word = is_int8 ? 4 : panel.w.dtype == DType::kF32 ? 1 : 2;
   auto* dst = static_cast<uint32_t*>(panel.dst);
   alignas(64) uint32_t words[S::kPanelCols * kChunk];
+  for (int r = 0; is_int8 && r < S::kPanelCols; ++r) panel.row_sums[r] = 0;
   for (int64_t k = 0; k < panel.w.k_padded; k += kChunk * per_word) {
     const int64_t left = panel.w.k_padded - k;
     const int64_t num_words = left / per_word < kChunk ? left / per_word : kChunk;
@@ -192,6 +201,10 @@ void PackOnePanel(const PackPanel& panel) {
       if (count < num_words * per_word || src.data == nullptr)
         __builtin_memset(row, 0, kChunk * sizeof(*row));
       if (src.data == nullptr) continue;
+      if (is_int8) {
+        panel.row_sums[r] += CopyAndSum(static_cast<const int8_t*>(src.data) + k, row, count);
+        continue;
+      }
       const size_t src_bytes = src.dtype == DType::kF32 ? 4 : 2;
       Convert<S>(static_cast<const char*>(src.data) + k * src_bytes, src.dtype, row, panel.w.dtype, count);
     }

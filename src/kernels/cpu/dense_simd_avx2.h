@@ -3,12 +3,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "kernels/cpu/vec_avx2.h"
+#include "kernels/cpu/int8_simd_avx2.h"
 
 namespace penstock {
 namespace {
 
-struct DenseAvx2 : SimdAvx2 {
+struct DenseAvx2 : Int8Avx2 {
   static constexpr int kPanelCols = 16;
   static constexpr int kGemmRows = 6;  // 12 accumulators of the 16 registers
   static constexpr int kGemmVecs = 2;

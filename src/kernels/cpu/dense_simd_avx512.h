@@ -3,13 +3,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/cpu/int8_simd_avx512.h"
 #include "kernels/cpu/vec_avx512.h"
 
 namespace penstock {
 namespace {
 
 template <typename Base>  // SimdAvx512 or what extends it
-struct DenseAvx512On : Base {
+struct DenseAvx512On : Int8Avx512On<Base> {
   using Vec = __m512;
   static constexpr int kPanelCols = 64;
   static constexpr int kGemmRows = 12;  // 24 accumulators of the 32 registers, on half a panel:

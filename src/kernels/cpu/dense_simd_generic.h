@@ -1,15 +1,15 @@
-// DenseGeneric: SimdGeneric and what products and row operations need beyond it. Every Dense type has these
-// members. For the per-ISA sources only, as vec_generic.h.
+// DenseGeneric: SimdGeneric, Int8Generic and what products and row operations need beyond it. Every Dense
+// type has these members. For the per-ISA sources only, as vec_generic.h.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "kernels/cpu/vec_generic.h"
+#include "kernels/cpu/int8_simd_generic.h"
 
 namespace penstock {
 namespace {
 
-struct DenseGeneric : SimdGeneric {
+struct DenseGeneric : Int8Generic {
   static constexpr int kPanelCols = 16;    // columns of a packed panel
   static constexpr int kGemmRows = 4;      // register tile of a product: rows ×
   static constexpr int kGemmVecs = 2;      // vectors of kLanes columns

@@ -19,23 +19,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 #include <utility>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/int8_kernel.h"
 #include "kernels/cpu/row_access.h"
+#include "kernels/cpu/unroll.h"
 
 namespace penstock {
 namespace {
-
-// body(0), …, body(N - 1) with constant arguments: indices into arrays of vectors must be constants, or the
-// compiler keeps the arrays in memory.
-template <int N, typename Body>
-[[gnu::always_inline]] inline void Unroll(const Body& body) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
-    (body(std::integral_constant<int, i>{}), ...);
-  }(std::make_integer_sequence<int, N>{});
-}
 
 // How one word of k (two numbers in bf16, one in f32) of activations and weights is multiplied, and on which
 // shape.
@@ -273,6 +265,7 @@ struct Gemm {
 
 template <typename S>
 void RunGemm(const GemmTile& tile) {
+  if (tile.w.dtype == DType::kI8) return Int8Gemm<S>::Run(tile);
   if (tile.w.dtype == DType::kF32) return Gemm<S, F32Weights<S>>::Run(tile);
   if constexpr (S::kHasDot) {
     if (tile.x_dtype == DType::kBF16) return Gemm<S, DotWeights<S>>::Run(tile);
@@ -282,7 +275,10 @@ void RunGemm(const GemmTile& tile) {
 
 template <typename S>
 size_t GemmScratchBytes(int64_t num_panels) {
-  return Gemm<S, F32Weights<S>>::ScratchBytes(num_panels);  // fp32 activations need the most
+  // Of the modes of Gemm, fp32 activations need the most.
+  const size_t floats = Gemm<S, F32Weights<S>>::ScratchBytes(num_panels);
+  const size_t ints = Int8Gemm<S>::ScratchBytes(num_panels);
+  return floats > ints ? floats : ints;
 }
 
 }  // namespace

@@ -38,9 +38,33 @@ inline __m512i WidenU16(__m256i v) {
   return result;
 }
 
+inline __m512 ToFloats(__m512i v) {
+  int32_t integers[16];
+  float values[16];
+  std::memcpy(integers, &v, sizeof(integers));
+  for (int i = 0; i < 16; ++i) values[i] = static_cast<float>(integers[i]);
+  __m512 result;
+  std::memcpy(&result, values, sizeof(values));
+  return result;
+}
+
+inline __m128i LowBytes(__m512i v) {
+  int32_t wide[16];
+  int8_t narrow[16];
+  std::memcpy(wide, &v, sizeof(wide));
+  for (int i = 0; i < 16; ++i) narrow[i] = static_cast<int8_t>(wide[i]);
+  __m128i result;
+  std::memcpy(&result, narrow, sizeof(narrow));
+  return result;
+}
+
 }  // namespace penstock::simd_emulated
 
 using __mmask16 = simde__mmask16;
 #define _mm512_cvtneps_pbh(v) ::penstock::simd_emulated::ToBf16x16(v)
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32(v) ::penstock::simd_emulated::WidenU16(v)
+#define _mm512_cvtepi32_ps(v) ::penstock::simd_emulated::ToFloats(v)
+#define _mm512_cvtepi32_epi8(v) ::penstock::simd_emulated::LowBytes(v)
+#undef _mm512_madd_epi16  // its alias has the arguments of the masked form
+#define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)

@@ -57,7 +57,7 @@ std::unique_ptr<PackedKvB> RefKernels::PackKvB(ConstMat kv_b, const MlaShape& sh
 }
 
 void RefKernels::Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) {
-  const auto& weights = dynamic_cast<const RefPackedMat&>(w);
+  const auto& weights = dynamic_cast<const RefMat&>(w);
   CHECK_EQ(x.rows, y.rows);
   CHECK_EQ(y.cols, weights.n());
   for (int64_t r = 0; r < x.rows; ++r) {

@@ -85,12 +85,12 @@ void RefKernels::MoeMlp(ConstMat x, const int32_t* ids, const float* weights, in
     for (int32_t j = 0; j < top_k; ++j) {
       const int32_t e = ids[t * top_k + j];
       CHECK(e >= 0 && e < static_cast<int32_t>(experts.down.size())) << e;
-      const std::vector<float> gate_up = dynamic_cast<const RefPackedMat&>(*experts.gate_up[e]).Apply(input);
+      const std::vector<float> gate_up = dynamic_cast<const RefMat&>(*experts.gate_up[e]).Apply(input);
       std::vector<float> inner(gate_up.size() / 2);
       for (size_t i = 0; i < inner.size(); ++i) {
         inner[i] = gate_up[i] / (1.0f + std::exp(-gate_up[i])) * gate_up[inner.size() + i];
       }
-      const std::vector<float> outer = dynamic_cast<const RefPackedMat&>(*experts.down[e]).Apply(inner);
+      const std::vector<float> outer = dynamic_cast<const RefMat&>(*experts.down[e]).Apply(inner);
       for (size_t i = 0; i < sum.size(); ++i) sum[i] += weights[t * top_k + j] * outer[i];
     }
     WriteRow(y, t, sum);

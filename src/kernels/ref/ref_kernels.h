@@ -31,6 +31,7 @@ class RefKernels : public Kernels {
   std::string_view name() const override { return "ref"; }
 
   std::unique_ptr<PackedMat> Pack(std::span<const ConstMat> parts, DType compute) override;
+  std::unique_ptr<PackedMat> PackInt8(std::span<const Int8Part> parts) override;
   std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) override;
 
   void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) override;
@@ -61,21 +62,48 @@ class RefKernels : public Kernels {
   size_t scratch_bytes() const override { return 0; }
 };
 
+// What the reference multiplies with.
+class RefMat : public PackedMat {
+ public:
+  // y[n] = w · x[k], x quantised first where w is int8.
+  virtual std::vector<float> Apply(std::span<const float> x) const = 0;
+};
+
 // A weight matrix held as fp32 rows, after rounding to the compute type.
-class RefPackedMat : public PackedMat {
+class RefPackedMat : public RefMat {
  public:
   RefPackedMat(int64_t n, int64_t k, std::vector<float> rows) : n_(n), k_(k), rows_(std::move(rows)) {}
   int64_t n() const override { return n_; }
   int64_t k() const override { return k_; }
   size_t bytes() const override { return rows_.size() * sizeof(float); }
 
-  // y[n] = w · x[k].
-  std::vector<float> Apply(std::span<const float> x) const;
+  std::vector<float> Apply(std::span<const float> x) const override;
 
  private:
   int64_t n_;
   int64_t k_;
   std::vector<float> rows_;  // [n, k]
+};
+
+// Int8Part, stacked.
+class RefInt8Mat : public RefMat {
+ public:
+  explicit RefInt8Mat(std::span<const Int8Part> parts);
+  int64_t n() const override { return static_cast<int64_t>(scales_.size()); }
+  int64_t k() const override { return k_; }
+  size_t bytes() const override {
+    return rows_.size() + scales_.size() * sizeof(float) + biases_.size() * sizeof(int32_t);
+  }
+
+  std::vector<float> Apply(std::span<const float> x) const override;
+
+ private:
+  int64_t k_;
+  std::vector<int8_t> rows_;     // [n, k]
+  std::vector<float> scales_;    // weight_scale, or deq_scale
+  std::vector<int32_t> biases_;  // quant_bias; dynamic: 0
+  float input_scale_;
+  int32_t input_offset_;
 };
 
 class RefPackedKvB : public PackedKvB {
