@@ -151,6 +151,13 @@ def _next_token_layer(prefix: str, config: dict[str, Any], layer: int) -> Iterat
     yield Init(f"{prefix}.shared_head.head.weight", (vocab, hidden), _LOGIT_SPREAD / math.sqrt(hidden))
 
 
+def norm_biases(inits: list[Init], num_layers: int) -> list[Init]:
+    """The biases that an anti-outlier method leaves beside the norms (not those of multi-token prediction)."""
+    names = [(init.name.removesuffix(".weight"), init.shape) for init in inits if init.name.endswith("norm.weight")]
+    return [Init(f"{name}.bias", shape, 0.2) for name, shape in names
+            if not any(name.startswith(f"model.layers.{layer}.") for layer in (num_layers, num_layers + 1))]
+
+
 def tensors(config: dict[str, Any]) -> Iterator[Init]:
     """All tensors of the checkpoint that `config` (config.json) describes."""
     hidden, vocab, num_layers = config["hidden_size"], config["vocab_size"], config["num_hidden_layers"]

@@ -4,6 +4,7 @@
 
     make_checkpoint.py PRESET DIR [--layers N] [--hidden-size N] ... [--set KEY=JSON] [--seed S]
                        [--dtype bfloat16|float16|float32|fp8] [--shards K] [--mtp]
+                       [--quantize w8a8|w8a8-dynamic|w8a8-static|w8a8-mix|compressed-tensors] [--norm-bias]
                        [--tokenizer tiny|qwen3|deepseek|none|DIR] [--tokenizer-cache DIR]
 
 The same arguments give the same bytes on every machine: each tensor has its own stream of random bits (PCG64, seeded with
@@ -25,6 +26,7 @@ import numpy as np
 import atomic_dir
 import checkpoint_tensors
 import fetch_tokenizer
+import quantised_weights
 import safetensors_io
 import tiny_tokenizer
 from checkpoint_presets import FP8_QUANTIZATION, PRESETS, resolve
@@ -67,6 +69,20 @@ class Weights:
 
     def infos(self) -> list[TensorInfo]:
         return [info for init in self._inits.values() for info in self._infos_of(init)]
+
+    @property
+    def inits(self) -> list[Init]:
+        return list(self._inits.values())
+
+    @property
+    def stored_dtype(self) -> str:
+        return STORED_DTYPE[self._dtype]
+
+    def normal(self, name: str) -> np.ndarray:
+        """The numbers of a tensor in float32, before any rounding to a stored type."""
+        init = self._inits[name]
+        return (self._normal[np.concatenate(list(self._random_bits(init)))].reshape(init.shape)
+                * np.float32(init.std) + np.float32(init.mean))
 
     def data_of(self, info: TensorInfo) -> Iterator[np.ndarray]:
         if info.name.endswith("_scale_inv"):
@@ -172,6 +188,10 @@ def _config(args: argparse.Namespace, tokenizer_dir: str | None) -> tuple[dict[s
     config["torch_dtype"] = "bfloat16" if args.dtype == "fp8" else args.dtype
     if args.dtype == "fp8":
         config["quantization_config"] = FP8_QUANTIZATION
+    if args.quantize:
+        if args.dtype == "fp8":
+            raise BadArguments("--quantize and --dtype fp8: one of them")
+        config.update(quantised_weights.config_keys(args.quantize))
     ids = {"bos": 0, "eos": 1} if args.tokenizer == "none" else {}
     if args.tokenizer == "tiny":
         first = config["vocab_size"] - len(tiny_tokenizer.SPECIAL_TOKENS)
@@ -188,7 +208,8 @@ def _config(args: argparse.Namespace, tokenizer_dir: str | None) -> tuple[dict[s
 def _recipe(args: argparse.Namespace) -> dict[str, Any]:
     here = os.path.dirname(os.path.abspath(__file__))
     sources = [os.path.join(here, name) for name in (
-        "make_checkpoint.py", "checkpoint_presets.py", "checkpoint_tensors.py", "safetensors_io.py", "tiny_tokenizer.py")]
+        "make_checkpoint.py", "checkpoint_presets.py", "checkpoint_tensors.py", "safetensors_io.py", "tiny_tokenizer.py",
+        "quantised_weights.py")]
     options = {key: value for key, value in vars(args).items() if key not in ("directory", "tokenizer_cache")}
     return {"tool": "make_checkpoint", "sources": atomic_dir.source_hash(*sources), "options": options}
 
@@ -203,8 +224,17 @@ def make(args: argparse.Namespace) -> bool:
     with atomic_dir.build(args.directory, recipe) as directory:
         if directory is None:
             return False
-        weights = Weights(list(checkpoint_tensors.tensors(config)), args.dtype, args.seed)
-        safetensors_io.write_sharded(directory, weights.infos(), weights.data_of, args.shards)
+        inits = list(checkpoint_tensors.tensors(config))
+        if args.norm_bias:
+            inits += checkpoint_tensors.norm_biases(inits, config["num_hidden_layers"])
+        weights: Weights = Weights(inits, args.dtype, args.seed)
+        stem = "model"
+        if args.quantize:
+            weights = quantised_weights.QuantisedWeights(weights, args.quantize, args.seed)
+            stem = quantised_weights.file_stem(args.quantize)
+            if description := weights.description():
+                atomic_dir.write_json(directory, "quant_model_description.json", description)
+        safetensors_io.write_sharded(directory, weights.infos(), weights.data_of, args.shards, stem)
         atomic_dir.write_json(directory, "config.json", config)
         atomic_dir.write_json(directory, "generation_config.json",
                               {"_from_model_config": True, **{f"{name}_token_id": n for name, n in ids.items()}})
@@ -230,6 +260,9 @@ def parser() -> argparse.ArgumentParser:
                         help="fp8: e4m3 with scales of 128 x 128 blocks, as DeepSeek publishes")
     result.add_argument("--shards", type=int, default=1, metavar="K", help="number of safetensors files")
     result.add_argument("--mtp", action="store_true", help="add a multi-token-prediction layer (DeepSeek)")
+    result.add_argument("--quantize", choices=quantised_weights.SCHEMES,
+                        help="8-bit weights: as msModelSlim writes them for Ascend, or llm-compressor")
+    result.add_argument("--norm-bias", action="store_true", help="norms have a bias, as anti-outlier methods leave")
     result.add_argument("--tokenizer", default="tiny", metavar="tiny|qwen3|deepseek|none|DIR")
     result.add_argument("--tokenizer-cache", default=os.path.expanduser("~/.cache/penstock/tokenizers"), metavar="DIR",
                         help="where fetched tokenizers are kept")

@@ -23,6 +23,14 @@ TEST_MODELS: dict[str, list[str]] = {
     "tiny-deepseek-v3": ["tiny-deepseek-v3"],
     "tiny-deepseek-v3-plain": ["tiny-deepseek-v3-plain"],
     "tiny-deepseek-v3-fp8": ["tiny-deepseek-v3", "--dtype", "fp8", "--mtp"],
+    # 8-bit weights: of each family one static, one dynamic, and one mixed as the published ones are.
+    "tiny-qwen3-moe-w8a8-static": ["tiny-qwen3-moe-mixed", "--quantize", "w8a8-static"],
+    "tiny-qwen3-moe-w8a8-dynamic": ["tiny-qwen3-moe", "--quantize", "w8a8-dynamic"],
+    "tiny-qwen3-moe-w8a8": ["tiny-qwen3-moe", "--quantize", "w8a8", "--norm-bias"],
+    "tiny-qwen3-compressed-tensors": ["tiny-qwen3", "--quantize", "compressed-tensors"],
+    "tiny-deepseek-v3-w8a8-static": ["tiny-deepseek-v3", "--quantize", "w8a8-static", "--dtype", "float16"],
+    "tiny-deepseek-v3-w8a8-dynamic": ["tiny-deepseek-v3-plain", "--quantize", "w8a8-dynamic"],
+    "tiny-deepseek-v3-w8a8": ["tiny-deepseek-v3", "--quantize", "w8a8", "--norm-bias", "--mtp"],
 }
 
 

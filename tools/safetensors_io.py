@@ -101,10 +101,10 @@ def write_file(path: str, tensors: Iterable[TensorInfo], data_of: Callable[[Tens
 
 
 def write_sharded(directory: str, tensors: list[TensorInfo], data_of: Callable[[TensorInfo], Iterable[np.ndarray]],
-                  num_shards: int = 1) -> None:
-    """model.safetensors, or `num_shards` files of about equal size and model.safetensors.index.json."""
+                  num_shards: int = 1, stem: str = "model") -> None:
+    """STEM.safetensors, or `num_shards` files of about equal size and STEM.safetensors.index.json."""
     if num_shards == 1:
-        write_file(os.path.join(directory, "model.safetensors"), tensors, data_of)
+        write_file(os.path.join(directory, f"{stem}.safetensors"), tensors, data_of)
         return
     total = sum(t.num_bytes for t in tensors)
     shards: list[list[TensorInfo]] = [[] for _ in range(num_shards)]
@@ -114,11 +114,11 @@ def write_sharded(directory: str, tensors: list[TensorInfo], data_of: Callable[[
         done += info.num_bytes
     weight_map = {}
     for i, shard in enumerate(shards):
-        name = f"model-{i + 1:05d}-of-{num_shards:05d}.safetensors"
+        name = f"{stem}-{i + 1:05d}-of-{num_shards:05d}.safetensors"
         write_file(os.path.join(directory, name), shard, data_of)
         weight_map.update({info.name: name for info in shard})
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    with open(os.path.join(directory, "model.safetensors.index.json"), "w", encoding="utf-8") as file:
+    with open(os.path.join(directory, f"{stem}.safetensors.index.json"), "w", encoding="utf-8") as file:
         json.dump(index, file, indent=2)
         file.write("\n")
 

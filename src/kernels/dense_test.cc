@@ -188,6 +188,30 @@ TEST_P(DenseTest, AddRmsNormRoundsTheSumFirst) {
   EXPECT_LT(MaxRelativeError(got, want), Tolerance(dtype()));
 }
 
+TEST_P(DenseTest, NormsAddTheirBias) {
+  const TestMat x = TestMat::Random(dtype(), 7, 100, 1), weight = TestMat::Random(DType::kF32, 1, 100, 2),
+                bias = TestMat::Random(DType::kF32, 1, 100, 3);
+  const auto* weight_data = static_cast<const float*>(ConstMat(weight).data);
+  const auto* bias_data = static_cast<const float*>(ConstMat(bias).data);
+  TestMat got(dtype(), 7, 100), want(dtype(), 7, 100), plain(dtype(), 7, 100);
+  kernels_->RmsNorm(x, weight_data, 1e-6f, got.mat(), bias_data);
+  reference_->RmsNorm(x, weight_data, 1e-6f, want.mat(), bias_data);
+  reference_->RmsNorm(x, weight_data, 1e-6f, plain.mat());
+  EXPECT_LT(MaxRelativeError(got, want), Tolerance(dtype()));
+  EXPECT_NEAR(want.Get(305), plain.Get(305) + bias_data[5], dtype() == DType::kF32 ? 1e-6 : 0.05);
+
+  TestMat residual = TestMat::Random(dtype(), 7, 100, 4), want_sum = TestMat::Random(dtype(), 7, 100, 4);
+  kernels_->AddRmsNorm(residual.mat(), x, weight_data, 1e-6f, got.mat(), bias_data);
+  reference_->AddRmsNorm(want_sum.mat(), x, weight_data, 1e-6f, want.mat(), bias_data);
+  EXPECT_LT(MaxRelativeError(got, want), Tolerance(dtype()));
+
+  TestMat heads = TestMat::Random(dtype(), 7, 100, 1), want_heads = TestMat::Random(dtype(), 7, 100, 1);
+  kernels_->HeadRmsNorm(heads.mat(), 2, 48, weight_data, 1e-6f, bias_data);
+  reference_->HeadRmsNorm(want_heads.mat(), 2, 48, weight_data, 1e-6f, bias_data);
+  EXPECT_LT(MaxRelativeError(heads, want_heads), Tolerance(dtype()));
+  EXPECT_EQ(heads.Get(699), x.Get(699));  // behind the heads
+}
+
 TEST_P(DenseTest, AddIsExact) {
   const TestMat x = TestMat::Random(dtype(), 70, 333, 1);
   TestMat got = TestMat::Random(dtype(), 70, 333, 2), want = TestMat::Random(dtype(), 70, 333, 2);

@@ -179,22 +179,24 @@ class Kernels {
   // y[i] = table[ids[i]]. table: [vocab, hidden] f32, f16 or bf16; y in the activation type.
   virtual void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) = 0;
 
-  // y = x / sqrt(mean(x²) + eps) * weight, row by row. weight: [cols]. x and y may be the same memory.
-  // Rows may be heads: a view of [tokens * heads, head_dim].
-  virtual void RmsNorm(ConstMat x, const float* weight, float eps, Mat y) = 0;
+  // y = x / sqrt(mean(x²) + eps) * weight (+ bias where not null), row by row. weight, bias: [cols]. x and y
+  // may be the same memory. Rows may be heads: a view of [tokens * heads, head_dim].
+  virtual void RmsNorm(ConstMat x, const float* weight, float eps, Mat y, const float* bias = nullptr) = 0;
 
   // RmsNorm of each head, in place. x: [tokens, columns]; head h is the head_dim columns from h * head_dim
-  // on, in the first num_heads * head_dim columns. weight: [head_dim].
-  virtual void HeadRmsNorm(Mat x, int32_t num_heads, int32_t head_dim, const float* weight, float eps) {
+  // on, in the first num_heads * head_dim columns. weight, bias: [head_dim].
+  virtual void HeadRmsNorm(Mat x, int32_t num_heads, int32_t head_dim, const float* weight, float eps,
+                           const float* bias = nullptr) {
     for (int32_t h = 0; h < num_heads; ++h) {
       const Mat head = x.Cols(int64_t{h} * head_dim, head_dim);
-      RmsNorm(head, weight, eps, head);
+      RmsNorm(head, weight, eps, head, bias);
     }
   }
 
   // residual += x; y = RmsNorm(residual). All in the activation type (the sum is rounded before it is
   // normed).
-  virtual void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y) = 0;
+  virtual void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y,
+                          const float* bias = nullptr) = 0;
 
   // y += x.
   virtual void Add(ConstMat x, Mat y) = 0;

@@ -31,6 +31,12 @@ inline const float* DataOrNull(const std::vector<float>& values) {
   return values.empty() ? nullptr : values.data();
 }
 
+// Of an RMSNorm.
+struct NormWeights {
+  std::vector<float> weight;
+  std::vector<float> bias;  // added to what is normed; empty: none
+};
+
 class Block {
  public:
   virtual ~Block() = default;
@@ -52,9 +58,9 @@ class Attention : public Block {
 };
 
 struct DecoderLayer {
-  std::vector<float> attention_norm;  // [hidden_dim]
+  NormWeights attention_norm;  // [hidden_dim]
   std::unique_ptr<Attention> attention;
-  std::vector<float> mlp_norm;  // [hidden_dim]
+  NormWeights mlp_norm;  // [hidden_dim]
   std::unique_ptr<Block> mlp;
 };
 

@@ -10,7 +10,9 @@ namespace {
 
 // Devices pack rows in tiles; this is the coarsest tile that any of them uses.
 constexpr int64_t kTileRows = 64;
-constexpr int64_t kTileCols = 32;
+constexpr int64_t kTileCols = 64;
+// Beside each row of 8-bit integers: its scale, bias, and sum.
+constexpr size_t kInt8RowBytes = 12;
 
 size_t PackedBytes(int64_t rows, int64_t cols, DType dtype) {
   return static_cast<size_t>(RoundUp(rows, kTileRows)) * static_cast<size_t>(RoundUp(cols, kTileCols)) *
@@ -22,9 +24,14 @@ size_t PackedBytes(int64_t rows, int64_t cols, DType dtype) {
 std::unique_ptr<PackedMat> CountedWeights::Matrix(Names names) {
   int64_t rows = 0;
   for (const std::string& name : names) rows += Spec(name).shape[0];
-  held_bytes_ += PackedBytes(rows, Spec(*names.begin()).shape[1], dtype_);
+  const bool is_int8 = TypeOf(std::span(names.begin(), names.size())) != WeightType::kFloat;
+  held_bytes_ += PackedBytes(rows, Spec(*names.begin()).shape[1], is_int8 ? DType::kI8 : dtype_);
+  if (is_int8) held_bytes_ += static_cast<size_t>(RoundUp(rows, kTileRows)) * kInt8RowBytes;
   return nullptr;
 }
+
+// Which norms have a bias is known from the files only; they are small.
+bool CountedWeights::Has(const std::string&) const { return config_.weight_types != nullptr; }
 
 std::vector<float> CountedWeights::Vector(Names names) {
   for (const std::string& name : names) {
@@ -43,7 +50,7 @@ std::unique_ptr<PackedKvB> CountedWeights::KvB(const std::string&, const MlaShap
 }
 
 RowTable CountedWeights::Table(const std::string& name) {
-  const size_t element_bytes = std::min(DTypeBytes(dtype_), DTypeBytes(stored_dtype_));
+  const size_t element_bytes = std::min(DTypeBytes(dtype_), DTypeBytes(config_.stored_dtype));
   held_bytes_ += static_cast<size_t>(Spec(name).shape[0] * Spec(name).shape[1]) * element_bytes;
   return {};
 }

@@ -10,17 +10,16 @@ namespace penstock {
 
 class CountedWeights : public WeightSource {
  public:
-  // `stored_dtype` is the type of the tensors in the files.
-  CountedWeights(const TensorTable& table, DType dtype, DType stored_dtype)
-      : WeightSource(table, dtype), stored_dtype_(stored_dtype) {}
+  CountedWeights(const TensorTable& table, const ModelConfig& config, DType dtype)
+      : WeightSource(table, config, dtype) {}
 
   std::unique_ptr<PackedMat> Matrix(Names names) override;
   std::vector<float> Vector(Names names) override;
   std::unique_ptr<PackedKvB> KvB(const std::string& name, const MlaShape& shape) override;
   RowTable Table(const std::string& name) override;
 
- private:
-  const DType stored_dtype_;
+ protected:
+  bool Has(const std::string& full_name) const override;
 };
 
 }  // namespace penstock

@@ -52,7 +52,7 @@ DecoderWeights MakeDecoderWeights(const Architecture& architecture, const ModelC
   }
   weights.LeaveLayers();
   if (range.has_head) {
-    made.final_norm = weights.Vector({"model.norm.weight"});
+    made.final_norm = weights.Norm("model.norm");
     made.head = weights.Matrix({head_name});
   }
   made.bytes = weights.held_bytes();
@@ -113,6 +113,10 @@ void DecoderModel::CheckBatch(const ModelBatch& batch, const Mat& hidden) const 
   for (const int32_t id : batch.token_ids) CHECK(id >= 0 && id < config_.vocab_size) << id;
 }
 
+void DecoderModel::Norm(const ConstMat& x, const NormWeights& norm, const Mat& y) {
+  kernels_.RmsNorm(x, norm.weight.data(), config_.rms_norm_eps, y, DataOrNull(norm.bias));
+}
+
 void DecoderModel::Forward(const ModelBatch& batch, Mat hidden) {
   CheckBatch(batch, hidden);
   if (hidden.rows == 0) return;
@@ -123,9 +127,9 @@ void DecoderModel::Forward(const ModelBatch& batch, Mat hidden) {
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const DecoderLayer& layer = weights_.layers[i];
     const LayerStep step{kernels_, workspace_, rope_, batch.positions, batch.spans, kv_.Layer(i)};
-    kernels_.RmsNorm(hidden, layer.attention_norm.data(), config_.rms_norm_eps, normed);
+    Norm(hidden, layer.attention_norm, normed);
     layer.attention->Forward(step, normed, hidden);
-    kernels_.RmsNorm(hidden, layer.mlp_norm.data(), config_.rms_norm_eps, normed);
+    Norm(hidden, layer.mlp_norm, normed);
     layer.mlp->Forward(step, normed, hidden);
   }
 }
@@ -136,7 +140,7 @@ void DecoderModel::Logits(ConstMat rows, Mat logits) {
   if (rows.rows == 0) return;
   const Workspace::Scope scope(workspace_);
   const Mat normed = workspace_.Take(rows.rows, rows.cols, rows.dtype);
-  kernels_.RmsNorm(rows, weights_.final_norm.data(), config_.rms_norm_eps, normed);
+  Norm(rows, weights_.final_norm, normed);
   kernels_.Linear(normed, *weights_.head, logits);
 }
 

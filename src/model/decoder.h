@@ -19,7 +19,7 @@ namespace penstock {
 struct DecoderWeights {
   RowTable embedding;  // where the range has it
   std::vector<DecoderLayer> layers;
-  std::vector<float> final_norm;  // where the range has the head
+  NormWeights final_norm;  // where the range has the head
   std::unique_ptr<PackedMat> head;
   size_t bytes = 0;  // memory held
 };
@@ -49,6 +49,7 @@ class DecoderModel : public Model {
 
  private:
   void CheckBatch(const ModelBatch& batch, const Mat& hidden) const;
+  void Norm(const ConstMat& x, const NormWeights& norm, const Mat& y);
 
   const ModelConfig config_;
   const LayerRange range_;

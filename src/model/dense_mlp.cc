@@ -9,9 +9,9 @@ namespace penstock {
 void DenseMlp::Declare(const std::string& prefix, int64_t hidden_dim, int64_t intermediate_dim, int32_t layer,
                        TensorTable& table) {
   std::vector<TensorSpec> specs = {
-      {prefix + "gate_proj.weight", {intermediate_dim, hidden_dim}, Shard::kColumn},
-      {prefix + "up_proj.weight", {intermediate_dim, hidden_dim}, Shard::kColumn},
-      {prefix + "down_proj.weight", {hidden_dim, intermediate_dim}, Shard::kRow},
+      {prefix + "gate_proj.weight", {intermediate_dim, hidden_dim}, Shard::kColumn, Projection::kMlp},
+      {prefix + "up_proj.weight", {intermediate_dim, hidden_dim}, Shard::kColumn, Projection::kMlp},
+      {prefix + "down_proj.weight", {hidden_dim, intermediate_dim}, Shard::kRow, Projection::kMlp},
   };
   table.AddLayer(layer, std::move(specs));
 }

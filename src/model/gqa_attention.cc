@@ -18,10 +18,10 @@ void GqaAttention::Declare(const ModelConfig& config, const Options& options, in
   const int64_t q = config.num_heads * head;
   const int64_t kv = config.num_kv_heads * head;
   std::vector<TensorSpec> specs = {
-      {"self_attn.q_proj.weight", {q, hidden}, Shard::kColumn},
-      {"self_attn.k_proj.weight", {kv, hidden}, Shard::kColumn},
-      {"self_attn.v_proj.weight", {kv, hidden}, Shard::kColumn},
-      {"self_attn.o_proj.weight", {hidden, q}, Shard::kRow},
+      {"self_attn.q_proj.weight", {q, hidden}, Shard::kColumn, Projection::kAttention},
+      {"self_attn.k_proj.weight", {kv, hidden}, Shard::kColumn, Projection::kAttention},
+      {"self_attn.v_proj.weight", {kv, hidden}, Shard::kColumn, Projection::kAttention},
+      {"self_attn.o_proj.weight", {hidden, q}, Shard::kRow, Projection::kAttention},
   };
   if (options.bias) {
     specs.push_back({"self_attn.q_proj.bias", {q}, Shard::kColumn});
@@ -29,11 +29,11 @@ void GqaAttention::Declare(const ModelConfig& config, const Options& options, in
     specs.push_back({"self_attn.v_proj.bias", {kv}, Shard::kColumn});
     specs.push_back({"self_attn.o_proj.bias", {hidden}, Shard::kReplicated});
   }
-  if (options.qk_norm) {
-    specs.push_back({"self_attn.q_norm.weight", {head}, Shard::kReplicated});
-    specs.push_back({"self_attn.k_norm.weight", {head}, Shard::kReplicated});
-  }
   table.AddLayer(layer, std::move(specs));
+  if (options.qk_norm) {
+    table.AddLayer(layer, NormSpecs("self_attn.q_norm", head));
+    table.AddLayer(layer, NormSpecs("self_attn.k_norm", head));
+  }
 }
 
 GqaAttention::GqaAttention(const ModelConfig& config, const Options& options, WeightSource& weights)
@@ -45,12 +45,12 @@ GqaAttention::GqaAttention(const ModelConfig& config, const Options& options, We
       qkv_(weights.Matrix({"self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"})),
       o_(weights.Matrix({"self_attn.o_proj.weight"})) {
   if (options.bias) {
-    qkv_bias_ = weights.Vector({"self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"});
-    o_bias_ = weights.Vector({"self_attn.o_proj.bias"});
+    qkv_bias_ = weights.Bias({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
+    o_bias_ = weights.Bias({"self_attn.o_proj"});
   }
   if (options.qk_norm) {
-    q_norm_ = weights.Vector({"self_attn.q_norm.weight"});
-    k_norm_ = weights.Vector({"self_attn.k_norm.weight"});
+    q_norm_ = weights.Norm("self_attn.q_norm");
+    k_norm_ = weights.Norm("self_attn.k_norm");
   }
 }
 
@@ -63,9 +63,11 @@ void GqaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) cons
   const Mat v = qkv.Cols(q_dim() + kv_dim(), kv_dim());
 
   kernels.Linear(x, *qkv_, qkv, DataOrNull(qkv_bias_));
-  if (!q_norm_.empty()) {
-    kernels.HeadRmsNorm(q, shape_.num_heads, shape_.head_dim, q_norm_.data(), norm_eps_);
-    kernels.HeadRmsNorm(k, shape_.num_kv_heads, shape_.head_dim, k_norm_.data(), norm_eps_);
+  if (!q_norm_.weight.empty()) {
+    kernels.HeadRmsNorm(q, shape_.num_heads, shape_.head_dim, q_norm_.weight.data(), norm_eps_,
+                        DataOrNull(q_norm_.bias));
+    kernels.HeadRmsNorm(k, shape_.num_kv_heads, shape_.head_dim, k_norm_.weight.data(), norm_eps_,
+                        DataOrNull(k_norm_.bias));
   }
   kernels.Rope(qkv.Cols(0, q_dim() + kv_dim()), shape_.num_heads + shape_.num_kv_heads, shape_.head_dim,
                step.positions, step.rope, RopeStyle::kHalf);

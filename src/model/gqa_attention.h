@@ -37,8 +37,8 @@ class GqaAttention : public Attention {
   std::unique_ptr<PackedMat> o_;    // [hidden_dim, q_dim]
   std::vector<float> qkv_bias_;     // empty: none
   std::vector<float> o_bias_;
-  std::vector<float> q_norm_;  // [head_dim]; empty: none
-  std::vector<float> k_norm_;
+  NormWeights q_norm_;  // [head_dim]; empty: none
+  NormWeights k_norm_;
 };
 
 }  // namespace penstock

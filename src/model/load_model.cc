@@ -49,6 +49,37 @@ int32_t LayerOf(const std::string& name) {
   return i > kPrefix.size() && i < name.size() && name[i] == '.' ? static_cast<int32_t>(layer) : -1;
 }
 
+// Whether `name` is one of the tensors that int8 matrices have beside them.
+bool IsBesideWeight(const std::string& name, const TensorTable& table) {
+  constexpr std::string_view kSuffixes[] = {"weight_scale", "weight_offset", "input_scale", "input_offset",
+                                            "deq_scale",    "quant_bias",    "bias"};
+  return std::ranges::any_of(kSuffixes, [&](std::string_view suffix) {
+    return name.ends_with(suffix) && table.Has(name.substr(0, name.size() - suffix.size()) + "weight");
+  });
+}
+
+// A bias that is not read, since its matrix's quant_bias has it.
+bool IsFolded(const std::string& name, const TensorTable& table, const ModelConfig& config) {
+  constexpr std::string_view kSuffix = ".bias";
+  if (!name.ends_with(kSuffix)) return false;
+  const std::string weight = name.substr(0, name.size() - kSuffix.size()) + ".weight";
+  if (!table.Has(weight) || table.Get(weight).projection == Projection::kNone) return false;
+  const Result<WeightType> type = TypeOfWeight(config, table.Get(weight));
+  return type.ok() && *type == WeightType::kW8A8;
+}
+
+// A matrix with a bias that its architecture does not have: leaving it out would be wrong in silence.
+Status CheckNoOtherBias(const Checkpoint& checkpoint, const TensorTable& table, const ModelConfig& config) {
+  for (const TensorSpec& spec : table.specs()) {
+    if (spec.projection == Projection::kNone) continue;
+    const std::string name =
+        spec.name.substr(0, spec.name.size() - std::string_view("weight").size()) + "bias";
+    if (table.Has(name) || !checkpoint.Find(name).ok() || IsFolded(name, table, config)) continue;
+    return Unimplemented("tensor {}: a bias, expected none, since config.json asks for none", name);
+  }
+  return OkStatus();
+}
+
 // Logs once what the files hold beyond the table: a sign of a checkpoint that this code knows only in part.
 void LogUnused(const Checkpoint& checkpoint, const TensorTable& table, const ModelConfig& config) {
   constexpr std::string_view kScaleSuffix = "_scale_inv";
@@ -57,6 +88,7 @@ void LogUnused(const Checkpoint& checkpoint, const TensorTable& table, const Mod
   for (const std::string& name : checkpoint.Names()) {
     const bool is_scale = name.ends_with(kScaleSuffix);
     if (table.Has(is_scale ? name.substr(0, name.size() - kScaleSuffix.size()) : name)) continue;
+    if (config.weight_types != nullptr && IsBesideWeight(name, table)) continue;
     if (name.ends_with(".rotary_emb.inv_freq")) continue;  // old Llama files: made from the config
     if (LayerOf(name) >= config.num_layers) {
       ++num_later;
@@ -81,14 +113,16 @@ std::string HeadName(const ModelConfig& config, const Checkpoint& checkpoint) {
 }
 
 // Size in the files of all that a range reads. kNotFound naming the first tensor that is missing.
-Result<size_t> StoredBytes(const TensorTable& table, const LayerRange& range, const std::string& head_name,
-                           const TensorReader& reader) {
+Result<size_t> StoredBytes(const TensorTable& table, const ModelConfig& config, const LayerRange& range,
+                           const std::string& head_name, const TensorReader& reader) {
   size_t total = 0;
   for (const TensorSpec& spec : table.specs()) {
+    if (spec.optional && !reader.Has(spec.name)) continue;
+    if (IsFolded(spec.name, table, config)) continue;
     size_t times = spec.layer >= range.first_layer && spec.layer < range.last_layer ? 1 : 0;
     if (spec.layer < 0) {
       times = (range.has_embedding && spec.name == kEmbedding) +
-              (range.has_head && (spec.name == head_name || spec.name == "model.norm.weight"));
+              (range.has_head && (spec.name == head_name || spec.name.starts_with("model.norm.")));
     }
     if (times == 0) continue;
     ASSIGN_OR_RETURN(const uint64_t bytes, reader.StoredBytes(spec.name));
@@ -104,8 +138,9 @@ Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRa
   CheckOptions(options);
   ASSIGN_OR_RETURN(const Architecture* architecture, ArchitectureOf(config));
   const TensorTable table = MakeTensorTable(*architecture, config);
-  CountedWeights counted(table, options.dtype, config.stored_dtype);
+  CountedWeights counted(table, config, options.dtype);
   const DecoderWeights weights = MakeDecoderWeights(*architecture, config, range, kHead, counted);
+  RETURN_IF_ERROR(counted.status());
   return MeasureMemory(config, options, weights, kernels);
 }
 
@@ -118,10 +153,11 @@ Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const Mod
   const TensorTable table = MakeTensorTable(*architecture, config);
   const TensorReader reader(checkpoint, Fp8Blocks{config.fp8_block_rows, config.fp8_block_cols});
   const std::string head_name = HeadName(config, checkpoint);
-  ASSIGN_OR_RETURN(const size_t total_bytes, StoredBytes(table, range, head_name, reader));
+  ASSIGN_OR_RETURN(const size_t total_bytes, StoredBytes(table, config, range, head_name, reader));
+  RETURN_IF_ERROR(CheckNoOtherBias(checkpoint, table, config));
   if (range.has_embedding) LogUnused(checkpoint, table, config);
 
-  LoadedWeights loaded(table, options.dtype, reader, kernels, progress, total_bytes);
+  LoadedWeights loaded(table, config, options.dtype, reader, kernels, progress, total_bytes);
   DecoderWeights weights = MakeDecoderWeights(*architecture, config, range, head_name, loaded);
   RETURN_IF_ERROR(loaded.status());
   return std::unique_ptr<Model>(

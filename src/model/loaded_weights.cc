@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+
+#include "weights/int8_matrix.h"
 
 namespace penstock {
 namespace {
@@ -25,11 +28,35 @@ RowTable CopyRows(const ConstMat& from, DType activation_dtype) {
   return table;
 }
 
+Int8Part PartOf(const Int8Matrix& matrix) {
+  const ConstMat& weight = matrix.weight.view();
+  return {.weight = weight.Row<int8_t>(0),
+          .n = weight.rows,
+          .k = weight.cols,
+          .weight_scale = matrix.weight_scale.data(),
+          .input_scale = matrix.input_scale,
+          .input_offset = matrix.input_offset,
+          .deq_scale = matrix.deq_scale.data(),
+          .quant_bias = matrix.quant_bias.data()};
+}
+
+// What is multiplied as one matrix has one input.
+Status CheckSameInput(const std::string& one_name, const Int8Part& one, const std::string& other_name,
+                      const Int8Part& other) {
+  if (one.input_scale == other.input_scale && one.input_offset == other.input_offset) return OkStatus();
+  return InvalidArgument(
+      "shards of a fused layer have the same input: tensor {}: input_scale {}, input_offset {}, expected {} "
+      "and "
+      "{}, those of {}",
+      other_name, other.input_scale, other.input_offset, one.input_scale, one.input_offset, one_name);
+}
+
 }  // namespace
 
-LoadedWeights::LoadedWeights(const TensorTable& table, DType dtype, const TensorReader& reader,
-                             Kernels& kernels, const LoadProgress& progress, size_t total_bytes)
-    : WeightSource(table, dtype),
+LoadedWeights::LoadedWeights(const TensorTable& table, const ModelConfig& config, DType dtype,
+                             const TensorReader& reader, Kernels& kernels, const LoadProgress& progress,
+                             size_t total_bytes)
+    : WeightSource(table, config, dtype),
       reader_(reader),
       kernels_(kernels),
       progress_(progress),
@@ -50,21 +77,53 @@ void LoadedWeights::Report(Names names) {
 }
 
 std::unique_ptr<PackedMat> LoadedWeights::Matrix(Names names) {
+  const WeightType type = TypeOf(std::span(names.begin(), names.size()));
+  if (!status_.ok()) return nullptr;
+  std::unique_ptr<PackedMat> packed =
+      type == WeightType::kFloat ? FloatMatrix(names) : Int8Matrices(names, type);
+  if (packed == nullptr) return nullptr;
+  held_bytes_ += packed->bytes();
+  Report(names);
+  return packed;
+}
+
+std::unique_ptr<PackedMat> LoadedWeights::FloatMatrix(Names names) {
   std::vector<StoredMat> stored;  // their pages of the files are let go at the end
   std::vector<ConstMat> parts;
   for (const std::string& name : names) {
-    if (!status_.ok()) return nullptr;
     Result<StoredMat> mat = Read(name);
     if (!mat.ok()) {
-      status_ = mat.status();
+      Fail(mat.status());
       return nullptr;
     }
     stored.push_back(std::move(mat).value());
     parts.push_back(stored.back().view());
   }
-  std::unique_ptr<PackedMat> packed = kernels_.Pack(parts, dtype_);
-  held_bytes_ += packed->bytes();
-  Report(names);
+  return kernels_.Pack(parts, dtype_);
+}
+
+std::unique_ptr<PackedMat> LoadedWeights::Int8Matrices(Names names, WeightType type) {
+  std::vector<Int8Matrix> stored;
+  std::vector<Int8Part> parts;
+  for (const std::string& name : names) {
+    const TensorSpec& spec = Spec(name);
+    const int64_t rows = spec.shape[0], cols = spec.shape[1];
+    Result<Int8Matrix> mat = config_.quantise_weights ? QuantiseMatrix(reader_, spec.name, rows, cols)
+                                                      : ReadInt8Matrix(reader_, spec.name, type, rows, cols);
+    if (!mat.ok()) {
+      Fail(mat.status());
+      return nullptr;
+    }
+    stored.push_back(std::move(mat).value());
+    parts.push_back(PartOf(stored.back()));
+    Fail(CheckSameInput(Spec(*names.begin()).name, parts.front(), spec.name, parts.back()));
+  }
+  if (!status_.ok()) return nullptr;
+  std::unique_ptr<PackedMat> packed = kernels_.PackInt8(parts);
+  if (packed == nullptr) {
+    Fail(Unimplemented("tensor {}: 8-bit weights, which the kernels \"{}\" cannot multiply",
+                       Spec(*names.begin()).name, kernels_.name()));
+  }
   return packed;
 }
 
@@ -86,11 +145,22 @@ std::vector<float> LoadedWeights::Vector(Names names) {
   return values;
 }
 
+// In float, whatever it is stored as: absorbed into q and the output it is no linear layer.
+Result<StoredMat> LoadedWeights::ReadKvB(const std::string& name) {
+  const TensorSpec& spec = Spec(name);
+  ASSIGN_OR_RETURN(const WeightType type, TypeOfWeight(config_, spec));
+  if (type == WeightType::kFloat) return Read(name);
+  if (type == WeightType::kW8A8) {
+    return Unimplemented("tensor {}: type W8A8, expected FLOAT or W8A8_DYNAMIC", spec.name);
+  }
+  return DequantiseInt8(reader_, spec.name, spec.shape[0], spec.shape[1], dtype_);
+}
+
 std::unique_ptr<PackedKvB> LoadedWeights::KvB(const std::string& name, const MlaShape& shape) {
   if (!status_.ok()) return nullptr;
-  const Result<StoredMat> mat = Read(name);
+  const Result<StoredMat> mat = ReadKvB(name);
   if (!mat.ok()) {
-    status_ = mat.status();
+    Fail(mat.status());
     return nullptr;
   }
   std::unique_ptr<PackedKvB> packed = kernels_.PackKvB(mat->view(), shape, dtype_);

@@ -12,16 +12,22 @@ namespace penstock {
 class LoadedWeights : public WeightSource {
  public:
   // All arguments outlive the object. `total_bytes` is what `progress` is told to expect.
-  LoadedWeights(const TensorTable& table, DType dtype, const TensorReader& reader, Kernels& kernels,
-                const LoadProgress& progress, size_t total_bytes);
+  LoadedWeights(const TensorTable& table, const ModelConfig& config, DType dtype, const TensorReader& reader,
+                Kernels& kernels, const LoadProgress& progress, size_t total_bytes);
 
   std::unique_ptr<PackedMat> Matrix(Names names) override;
   std::vector<float> Vector(Names names) override;
   std::unique_ptr<PackedKvB> KvB(const std::string& name, const MlaShape& shape) override;
   RowTable Table(const std::string& name) override;
 
+ protected:
+  bool Has(const std::string& full_name) const override { return reader_.Has(full_name); }
+
  private:
   Result<StoredMat> Read(const std::string& name);
+  std::unique_ptr<PackedMat> FloatMatrix(Names names);
+  Result<StoredMat> ReadKvB(const std::string& name);
+  std::unique_ptr<PackedMat> Int8Matrices(Names names, WeightType type);
   void Report(Names names);  // these are read
 
   const TensorReader& reader_;

@@ -38,23 +38,30 @@ void MlaAttention::Declare(const ModelConfig& config, const Options& options, in
   const int64_t q_rank = config.q_lora_rank;
   const int64_t rank = config.kv_lora_rank;
   std::vector<TensorSpec> specs = {
-      {"self_attn.kv_a_proj_with_mqa.weight", {rank + config.rope_dim, hidden}, Shard::kReplicated},
-      {"self_attn.kv_a_layernorm.weight", {rank}, Shard::kReplicated},
-      {"self_attn.kv_b_proj.weight", {heads * (config.nope_dim + config.v_dim), rank}, Shard::kColumn},
-      {"self_attn.o_proj.weight", {hidden, heads * config.v_dim}, Shard::kRow},
+      {"self_attn.kv_a_proj_with_mqa.weight",
+       {rank + config.rope_dim, hidden},
+       Shard::kReplicated,
+       Projection::kAttention},
+      {"self_attn.kv_b_proj.weight",
+       {heads * (config.nope_dim + config.v_dim), rank},
+       Shard::kColumn,
+       Projection::kLatentUp},
+      {"self_attn.o_proj.weight", {hidden, heads * config.v_dim}, Shard::kRow, Projection::kAttention},
   };
   if (q_rank > 0) {
-    specs.push_back({"self_attn.q_a_proj.weight", {q_rank, hidden}, Shard::kReplicated});
-    specs.push_back({"self_attn.q_a_layernorm.weight", {q_rank}, Shard::kReplicated});
-    specs.push_back({"self_attn.q_b_proj.weight", {q, q_rank}, Shard::kColumn});
+    specs.push_back(
+        {"self_attn.q_a_proj.weight", {q_rank, hidden}, Shard::kReplicated, Projection::kAttention});
+    table.AddLayer(layer, NormSpecs("self_attn.q_a_layernorm", q_rank));
+    specs.push_back({"self_attn.q_b_proj.weight", {q, q_rank}, Shard::kColumn, Projection::kAttention});
   } else {
-    specs.push_back({"self_attn.q_proj.weight", {q, hidden}, Shard::kColumn});
+    specs.push_back({"self_attn.q_proj.weight", {q, hidden}, Shard::kColumn, Projection::kAttention});
   }
   if (options.bias) {
     if (q_rank > 0) specs.push_back({"self_attn.q_a_proj.bias", {q_rank}, Shard::kReplicated});
     specs.push_back({"self_attn.kv_a_proj_with_mqa.bias", {rank + config.rope_dim}, Shard::kReplicated});
     specs.push_back({"self_attn.o_proj.bias", {hidden}, Shard::kReplicated});
   }
+  table.AddLayer(layer, NormSpecs("self_attn.kv_a_layernorm", rank));
   table.AddLayer(layer, std::move(specs));
 }
 
@@ -70,21 +77,21 @@ MlaAttention::MlaAttention(const ModelConfig& config, const Options& options, We
   const char* first_q = q_is_low_rank() ? "self_attn.q_a_proj.weight" : "self_attn.q_proj.weight";
   first_ = weights.Matrix({first_q, "self_attn.kv_a_proj_with_mqa.weight"});
   if (q_is_low_rank()) {
-    q_a_norm_ = weights.Vector({"self_attn.q_a_layernorm.weight"});
+    q_a_norm_ = weights.Norm("self_attn.q_a_layernorm");
     q_b_ = weights.Matrix({"self_attn.q_b_proj.weight"});
   }
-  kv_a_norm_ = weights.Vector({"self_attn.kv_a_layernorm.weight"});
+  kv_a_norm_ = weights.Norm("self_attn.kv_a_layernorm");
   kv_b_ = weights.KvB("self_attn.kv_b_proj.weight", shape_);
   o_ = weights.Matrix({"self_attn.o_proj.weight"});
   if (options.bias) {
     if (q_is_low_rank()) {
-      first_bias_ = weights.Vector({"self_attn.q_a_proj.bias"});
+      first_bias_ = weights.Bias({"self_attn.q_a_proj", "self_attn.kv_a_proj_with_mqa"});
     } else {
-      first_bias_.assign(static_cast<size_t>(q_dim()), 0.0f);  // the direct q has none
+      first_bias_ = weights.Bias({"self_attn.kv_a_proj_with_mqa"});
+      if (!first_bias_.empty())
+        first_bias_.insert(first_bias_.begin(), q_dim(), 0.0f);  // the direct q has none
     }
-    const std::vector<float> kv_a_bias = weights.Vector({"self_attn.kv_a_proj_with_mqa.bias"});
-    first_bias_.insert(first_bias_.end(), kv_a_bias.begin(), kv_a_bias.end());
-    o_bias_ = weights.Vector({"self_attn.o_proj.bias"});
+    o_bias_ = weights.Bias({"self_attn.o_proj"});
   }
 }
 
@@ -99,11 +106,11 @@ void MlaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) cons
   kernels.Linear(x, *first_, first, DataOrNull(first_bias_));
   if (q_is_low_rank()) {
     const Mat q_a = q;
-    kernels.RmsNorm(q_a, q_a_norm_.data(), kInnerNormEps, q_a);
+    kernels.RmsNorm(q_a, q_a_norm_.weight.data(), kInnerNormEps, q_a, DataOrNull(q_a_norm_.bias));
     q = step.workspace.Take(x.rows, q_dim(), x.dtype);
     kernels.Linear(q_a, *q_b_, q);
   }
-  kernels.RmsNorm(latent, kv_a_norm_.data(), kInnerNormEps, latent);
+  kernels.RmsNorm(latent, kv_a_norm_.weight.data(), kInnerNormEps, latent, DataOrNull(kv_a_norm_.bias));
   kernels.Rope(q.Cols(shape_.nope_dim, q_dim() - shape_.nope_dim), shape_.num_heads,
                static_cast<int32_t>(head_q_dim()), step.positions, step.rope, rope_style_);
   kernels.Rope(k_rope, 1, shape_.rope_dim, step.positions, step.rope, rope_style_);

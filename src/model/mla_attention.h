@@ -44,8 +44,8 @@ class MlaAttention : public Attention {
   std::unique_ptr<PackedMat> o_;   // [hidden_dim, v_dim]
   std::vector<float> first_bias_;  // [first_dim]; empty: none
   std::vector<float> o_bias_;      // [hidden_dim]; empty: none
-  std::vector<float> q_a_norm_;    // [q_lora_rank]
-  std::vector<float> kv_a_norm_;   // [kv_lora_rank]
+  NormWeights q_a_norm_;           // [q_lora_rank]
+  NormWeights kv_a_norm_;          // [kv_lora_rank]
 };
 
 // The factor of q·k: (nope + rope)^-1/2, times the square of YaRN's mscale_all_dim where the position scaling

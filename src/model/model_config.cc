@@ -9,6 +9,7 @@
 
 #include "model/architecture.h"
 #include "model/config_reader.h"
+#include "model/quantization_config.h"
 #include "model/rope_config.h"
 
 namespace penstock {
@@ -47,31 +48,6 @@ DType ReadStoredDtype(ConfigReader& json) {
   if (name == "float16") return DType::kF16;
   if (name != "float32") json.Unsupported(key, "bfloat16, float16 and float32 are");
   return DType::kF32;
-}
-
-void ReadQuantization(ConfigReader& json, const std::string& what, ModelConfig& config) {
-  if (json.Has("compression_config")) {
-    json.Unsupported("compression_config", "weights must be fp8, bf16, f16 or f32");
-  }
-  if (json.Has("quantize")) json.Unsupported("quantize", "weights must be fp8, bf16, f16 or f32");
-  const Json* quantization = json.Find("quantization_config");
-  if (quantization == nullptr) return;
-  if (!quantization->is_object()) return json.Fail(InvalidArgument("quantization_config is not an object"));
-
-  ConfigReader fp8(*quantization, what + ": quantization_config");
-  fp8.Only("quant_method", "fp8");
-  fp8.Only("fmt", "e4m3");
-  fp8.Only("activation_scheme", "dynamic");
-  const std::vector<int32_t> block = fp8.Ints("weight_block_size");
-  if (block.size() != 2) {
-    fp8.Unsupported("weight_block_size", "fp8 weights must have one scale per block, such as [128,128]");
-  } else if (block[0] <= 0 || block[1] <= 0) {
-    fp8.Fail(InvalidArgument("weight_block_size = [{},{}]", block[0], block[1]));
-  } else {
-    config.fp8_block_rows = block[0];
-    config.fp8_block_cols = block[1];
-  }
-  if (!fp8.status().ok()) json.Fail(fp8.status());
 }
 
 ModelConfig ReadCommon(ConfigReader& json) {
@@ -189,14 +165,9 @@ Status ReadGenerationConfig(const std::string& path, ModelConfig& config) {
 
 }  // namespace
 
-Result<ModelConfig> ReadModelConfig(const std::string& model_dir) {
+Result<ModelConfig> ReadModelConfig(const std::string& model_dir, const std::string& quantization) {
   const std::filesystem::path dir(model_dir);
   const std::string path = (dir / "config.json").string();
-  std::error_code error;
-  if (std::filesystem::exists(dir / "quant_model_description.json", error)) {
-    return Unimplemented(
-        "{}: has a quant_model_description.json (Ascend W8A8 weights), which is not supported", model_dir);
-  }
   ASSIGN_OR_RETURN(const Json file, ReadJsonFile(path));
   if (!file.is_object()) return InvalidArgument("{}: not a JSON object", path);
   ASSIGN_OR_RETURN(const Architecture* architecture, ReadArchitecture(file, path));
@@ -205,7 +176,7 @@ Result<ModelConfig> ReadModelConfig(const std::string& model_dir) {
   ModelConfig config = ReadCommon(json);
   config.architecture = architecture->name;
   config.rope = ReadRopeConfig(json, config.max_position_embeddings);
-  ReadQuantization(json, path, config);
+  json.Fail(ReadQuantization(file, model_dir, quantization, config));
   architecture->read_config(json, config);
   RETURN_IF_ERROR(json.status());
   if (const Status status = CheckConfig(config); !status.ok()) return status.WithContext(path);

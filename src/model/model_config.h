@@ -4,12 +4,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/status.h"
 #include "kernels/kernels.h"
 #include "tensor/dtype.h"
+#include "weights/weight_types.h"
 
 namespace penstock {
 
@@ -72,12 +74,21 @@ struct ModelConfig {
   int32_t fp8_block_rows = 0;
   int32_t fp8_block_cols = 0;
 
+  // 8-bit weights: the type of each (quant_model_description.json, or compressed-tensors); null: all are
+  // float
+  std::shared_ptr<const WeightTypes> weight_types;
+  // float weights become int8 when they are loaded
+  bool quantise_weights = false;
+
   std::vector<int32_t> eos_token_ids;  // of generation_config.json, else config.json
   int32_t bos_token_id = -1;
 };
 
-// Reads DIR/config.json (and generation_config.json for the end-of-sequence ids). kUnimplemented naming the
-// field and its value for what is not supported; kInvalidArgument for what makes no sense.
-Result<ModelConfig> ReadModelConfig(const std::string& model_dir);
+// Reads DIR/config.json (and generation_config.json for the end-of-sequence ids, and the description of
+// Ascend weights where there is one). `quantization` is what --quantization says: "" takes the checkpoint as
+// it is; "ascend", "compressed-tensors" and "fp8" insist on that format; "w8a8-dynamic" makes float (or block
+// FP8) weights int8 when they are loaded. kUnimplemented naming the field and its value for what is not
+// supported; kInvalidArgument for what makes no sense, kNotFound for a file that is not there.
+Result<ModelConfig> ReadModelConfig(const std::string& model_dir, const std::string& quantization = "");
 
 }  // namespace penstock

@@ -177,9 +177,10 @@ const BadConfig kBadConfigs[] = {
     {"gptq", "llama", R"({"quantization_config":{"quant_method":"gptq","bits":4}})", kNo,
      "quant_method = \"gptq\""},
     {"compressed_tensors", "llama", R"({"quantization_config":{"quant_method":"compressed-tensors"}})", kNo,
-     "quantization_config: quant_method = \"compressed-tensors\""},
+     "quantization_config: compressed-tensors: format = null"},
     {"compression_config", "llama", R"({"compression_config":{}})", kNo, "compression_config"},
-    {"ascend", "llama", R"({"quantize":"w8a8_dynamic"})", kNo, "quantize = \"w8a8_dynamic\""},
+    {"ascend", "llama", R"({"quantize":"w8a8_dynamic"})", StatusCode::kNotFound,
+     "ModelSlim Quantization Config Not Found"},
     {"fp8_per_tensor", "llama", R"({"quantization_config":{"quant_method":"fp8"}})", kNo,
      "weight_block_size = (absent)"},
     {"fp8_static", "llama",
@@ -249,8 +250,47 @@ TEST(ModelConfigTest, FilesThatAreNotThereOrNotJson) {
   dir.Write("config.json", "{\"a\":");
   EXPECT_EQ(ReadModelConfig(dir.path()).status().code(), kBad);
   dir.Write("config.json", testing::TinyConfig("llama").dump());
-  dir.Write("quant_model_description.json", "{}");
-  EXPECT_EQ(ReadModelConfig(dir.path()).status().code(), kNo);
+}
+
+// What --quantization says against what the files are.
+TEST(ModelConfigTest, TheQuantizationThatIsAskedForIsTheOneThatIsThere) {
+  TempDir dir;
+  const auto read = [&](const std::string& quantization) {
+    return ReadModelConfig(dir.path(), quantization);
+  };
+  const auto expect_error = [&](const std::string& quantization, StatusCode code, const std::string& part) {
+    const auto result = read(quantization);
+    EXPECT_EQ(result.status().code(), code) << result.status().message();
+    EXPECT_NE(result.status().message().find(part), std::string::npos) << result.status().message();
+  };
+  Json config = testing::TinyConfig("llama");
+  dir.Write("config.json", config.dump());
+  EXPECT_EQ(read("")->weight_types, nullptr);
+  EXPECT_FALSE(read("")->quantise_weights);
+  EXPECT_TRUE(read("w8a8-dynamic")->quantise_weights);
+  expect_error("ascend", StatusCode::kNotFound, "ModelSlim Quantization Config Not Found");
+  expect_error("compressed-tensors", kNo,
+               "quantization compressed-tensors: the model's weights are not quantized");
+
+  config["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}};
+  dir.Write("config.json", config.dump());
+  EXPECT_EQ(read("fp8")->fp8_block_rows, 128);
+  EXPECT_TRUE(read("w8a8-dynamic")->quantise_weights);
+  EXPECT_EQ(read("w8a8-dynamic")->fp8_block_rows, 128);
+  expect_error("compressed-tensors", kBad,
+               "specified in the model config (fp8) does not match the quantization method specified in the "
+               "`quantization` argument (compressed-tensors)");
+
+  config.erase("quantization_config");
+  config["quantize"] = "w8a8_dynamic";
+  dir.Write("config.json", config.dump());
+  dir.Write("quant_model_description.json", R"({"model.norm.weight": "FLOAT"})");
+  for (const char* quantization : {"", "ascend"})
+    EXPECT_EQ(read(quantization)->weight_types->method(), "ascend");
+  expect_error("fp8", kBad, "(ascend) does not match");
+  expect_error("w8a8-dynamic", kBad, "(ascend) does not match");
+  dir.Write("quant_model_description.json", "[]");
+  expect_error("", kBad, "quant_model_description.json: not a JSON object");
 }
 
 }  // namespace

@@ -15,6 +15,17 @@ constexpr char kSharedPrefix[] = "mlp.shared_experts.";
 
 std::string ExpertPrefix(int32_t expert) { return fmt::format("mlp.experts.{}.", expert); }
 
+// The kernels take all experts of a layer at once.
+void CheckExpertTypes(int32_t num_experts, WeightSource& weights) {
+  std::vector<std::string> names;
+  for (int32_t e = 0; e < num_experts; ++e) {
+    for (const char* projection : {"gate_proj.weight", "up_proj.weight", "down_proj.weight"}) {
+      names.push_back(ExpertPrefix(e) + projection);
+    }
+  }
+  weights.CheckExperts(names);
+}
+
 }  // namespace
 
 void MoeMlp::Declare(const ModelConfig& config, const Options& options, int32_t layer, TensorTable& table) {
@@ -26,9 +37,9 @@ void MoeMlp::Declare(const ModelConfig& config, const Options& options, int32_t 
   }
   for (int32_t e = 0; e < config.num_experts; ++e) {
     const std::string expert = ExpertPrefix(e);
-    specs.push_back({expert + "gate_proj.weight", {inter, hidden}, Shard::kExpert});
-    specs.push_back({expert + "up_proj.weight", {inter, hidden}, Shard::kExpert});
-    specs.push_back({expert + "down_proj.weight", {hidden, inter}, Shard::kExpert});
+    specs.push_back({expert + "gate_proj.weight", {inter, hidden}, Shard::kExpert, Projection::kExpert});
+    specs.push_back({expert + "up_proj.weight", {inter, hidden}, Shard::kExpert, Projection::kExpert});
+    specs.push_back({expert + "down_proj.weight", {hidden, inter}, Shard::kExpert, Projection::kExpert});
   }
   table.AddLayer(layer, std::move(specs));
   if (config.num_shared_experts > 0) {
@@ -45,6 +56,7 @@ MoeMlp::MoeMlp(const ModelConfig& config, const Options& options, WeightSource& 
     score_bias_ = weights.Vector({"mlp.gate.e_score_correction_bias"});
     router_.bias = score_bias_.data();
   }
+  CheckExpertTypes(config.num_experts, weights);
   for (int32_t e = 0; e < config.num_experts; ++e) {
     const std::string prefix = ExpertPrefix(e);
     experts_.gate_up.push_back(weights.Matrix({prefix + "gate_proj.weight", prefix + "up_proj.weight"}));

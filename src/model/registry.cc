@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/architecture.h"
 
+#include <utility>
+
 namespace penstock {
 
 std::span<const Architecture* const> Architectures() {
@@ -23,17 +25,14 @@ const Architecture* FindArchitecture(std::string_view name) {
 }
 
 void DeclareNorms(const ModelConfig& config, int32_t layer, TensorTable& table) {
-  std::vector<TensorSpec> specs = {
-      {"input_layernorm.weight", {config.hidden_dim}, Shard::kReplicated},
-      {"post_attention_layernorm.weight", {config.hidden_dim}, Shard::kReplicated},
-  };
-  table.AddLayer(layer, std::move(specs));
+  table.AddLayer(layer, NormSpecs("input_layernorm", config.hidden_dim));
+  table.AddLayer(layer, NormSpecs("post_attention_layernorm", config.hidden_dim));
 }
 
 DecoderLayer MakeNorms(WeightSource& weights) {
   DecoderLayer layer;
-  layer.attention_norm = weights.Vector({"input_layernorm.weight"});
-  layer.mlp_norm = weights.Vector({"post_attention_layernorm.weight"});
+  layer.attention_norm = weights.Norm("input_layernorm");
+  layer.mlp_norm = weights.Norm("post_attention_layernorm");
   return layer;
 }
 
@@ -43,7 +42,7 @@ TensorTable MakeTensorTable(const Architecture& architecture, const ModelConfig&
   for (int32_t layer = 0; layer < config.num_layers; ++layer) {
     architecture.declare_layer(config, layer, table);
   }
-  table.Add({"model.norm.weight", {config.hidden_dim}, Shard::kReplicated});
+  for (TensorSpec& spec : NormSpecs("model.norm", config.hidden_dim)) table.Add(std::move(spec));
   table.Add({"lm_head.weight", {config.vocab_size, config.hidden_dim}, Shard::kVocab});
   return table;
 }

@@ -9,6 +9,11 @@ namespace penstock {
 
 std::string LayerPrefix(int32_t layer) { return fmt::format("model.layers.{}.", layer); }
 
+std::vector<TensorSpec> NormSpecs(const std::string& name, int64_t size) {
+  return {{name + ".weight", {size}, Shard::kReplicated},
+          {name + ".bias", {size}, Shard::kReplicated, Projection::kNone, /*optional=*/true}};
+}
+
 void TensorTable::Add(TensorSpec spec) {
   CHECK(by_name_.emplace(spec.name, specs_.size()).second) << spec.name << " declared twice";
   specs_.push_back(std::move(spec));

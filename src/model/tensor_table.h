@@ -23,12 +23,26 @@ enum class Shard {
   kVocab,   // cut along the vocabulary
 };
 
+// The matrices that quantisation means: all but embedding, head and router.
+enum class Projection {
+  kNone,
+  kAttention,
+  kLatentUp,  // kv_b of latent attention, which is computed in float whatever it is stored as
+  kMlp,
+  kExpert,  // of a routed expert
+};
+
 struct TensorSpec {
   std::string name;
   std::vector<int64_t> shape;
   Shard shard = Shard::kReplicated;
-  int32_t layer = -1;  // -1: not of a layer
+  Projection projection = Projection::kNone;
+  bool optional = false;  // may be absent
+  int32_t layer = -1;     // -1: not of a layer
 };
+
+// The tensors of a norm: NAME.weight and, where an anti-outlier method left one, NAME.bias. Both [size].
+std::vector<TensorSpec> NormSpecs(const std::string& name, int64_t size);
 
 // "model.layers.3."
 std::string LayerPrefix(int32_t layer);

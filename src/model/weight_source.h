@@ -12,15 +12,19 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/status.h"
 #include "kernels/kernels.h"
+#include "model/block.h"
+#include "model/model_config.h"
 #include "model/tensor_table.h"
 #include "tensor/buffer.h"
 #include "tensor/mat.h"
+#include "weights/weight_types.h"
 
 namespace penstock {
 
@@ -30,9 +34,14 @@ struct RowTable {
   ConstMat rows;
 };
 
+// How a matrix is multiplied. Errors are those of WeightTypes::TypeOf().
+Result<WeightType> TypeOfWeight(const ModelConfig& config, const TensorSpec& spec);
+
 class WeightSource {
  public:
-  WeightSource(const TensorTable& table, DType dtype) : table_(table), dtype_(dtype) {}
+  // `config` says how weights are quantised; it outlives the source, as the table does.
+  WeightSource(const TensorTable& table, const ModelConfig& config, DType dtype)
+      : table_(table), config_(config), dtype_(dtype) {}
   virtual ~WeightSource() = default;
 
   const Status& status() const { return status_; }
@@ -43,11 +52,21 @@ class WeightSource {
 
   using Names = std::initializer_list<std::string>;
 
-  // Matrices one below the other, packed as one.
+  // Matrices one below the other, packed as one. They are of one type.
   virtual std::unique_ptr<PackedMat> Matrix(Names names) = 0;
 
   // Vectors one after the other, as fp32.
   virtual std::vector<float> Vector(Names names) = 0;
+
+  // A norm by the name of its module.
+  NormWeights Norm(const std::string& name);
+
+  // The biases of the matrices of these modules, which are one Matrix(), as Linear() takes them. Empty where
+  // the matrices are static W8A8: it is in their quant_bias.
+  std::vector<float> Bias(Names modules);
+
+  // An error unless the matrices of a layer's experts are of one type, and it is not static.
+  void CheckExperts(std::span<const std::string> names);
 
   virtual std::unique_ptr<PackedKvB> KvB(const std::string& name, const MlaShape& shape) = 0;
 
@@ -56,7 +75,18 @@ class WeightSource {
  protected:
   const TensorSpec& Spec(const std::string& name) const { return table_.Get(prefix_ + name); }
 
+  // The one type of these tensors; kW8A8Dynamic of floats that become int8 when they are loaded. On an error
+  // status() is set.
+  WeightType TypeOf(std::span<const std::string> names);
+
+  // Whether an optional tensor, by its full name, is there.
+  virtual bool Has(const std::string& full_name) const = 0;
+
+  // The first error is kept.
+  void Fail(Status status);
+
   const TensorTable& table_;
+  const ModelConfig& config_;
   const DType dtype_;  // of packed weights
   std::string prefix_;
   Status status_;

@@ -12,6 +12,10 @@
 namespace penstock {
 namespace {
 
+constexpr char kFileName[] = "model.safetensors";
+constexpr char kIndexName[] = "model.safetensors.index.json";
+constexpr std::string_view kFileSuffix = ".safetensors";
+constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
 constexpr std::string_view kOtherFormats[] = {".bin",  ".pt", ".pth",     ".gguf",
                                               ".ckpt", ".h5", ".msgpack", ".onnx"};
 
@@ -77,11 +81,11 @@ Status NoSafetensors(const std::filesystem::path& dir) {
   if (!std::filesystem::is_directory(dir, error)) return NotFound("{}: no such directory", dir.string());
   for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
     if (std::ranges::find(kOtherFormats, entry.path().extension().string()) != std::end(kOtherFormats)) {
-      return NotFound("{}: no model.safetensors; {} is of a format that is not read (only safetensors are)",
+      return NotFound("{}: no *.safetensors; {} is of a format that is not read (only safetensors are)",
                       dir.string(), entry.path().filename().string());
     }
   }
-  return NotFound("{}: neither model.safetensors nor model.safetensors.index.json", dir.string());
+  return NotFound("{}: no *.safetensors", dir.string());
 }
 
 }  // namespace
@@ -89,14 +93,27 @@ Status NoSafetensors(const std::filesystem::path& dir) {
 Result<Checkpoint> Checkpoint::Open(const std::string& dir) {
   const std::filesystem::path base(dir);
   std::error_code error;
-  if (const auto index = base / "model.safetensors.index.json";
-      std::filesystem::exists(index, error) && !std::filesystem::exists(base / "model.safetensors", error)) {
+  if (std::filesystem::exists(base / kFileName, error)) return OpenFiles(dir, {base / kFileName});
+  if (const auto index = base / kIndexName; std::filesystem::exists(index, error)) {
     return OpenShards(dir, index.string());
   }
-  if (!std::filesystem::exists(base / "model.safetensors", error)) return NoSafetensors(base);
+  std::vector<std::filesystem::path> files, indices;
+  for (const auto& entry : std::filesystem::directory_iterator(base, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(kFileSuffix)) files.push_back(entry.path());
+    if (name.ends_with(kIndexSuffix)) indices.push_back(entry.path());
+  }
+  if (indices.size() == 1) return OpenShards(dir, indices[0].string());
+  if (files.empty()) return NoSafetensors(base);
+  std::ranges::sort(files);
+  return OpenFiles(dir, files);
+}
+
+Result<Checkpoint> Checkpoint::OpenFiles(const std::string& dir,
+                                         const std::vector<std::filesystem::path>& paths) {
   Checkpoint checkpoint;
   checkpoint.dir_ = dir;
-  RETURN_IF_ERROR(checkpoint.AddAll((base / "model.safetensors").string()));
+  for (const std::filesystem::path& path : paths) RETURN_IF_ERROR(checkpoint.AddAll(path.string()));
   return checkpoint;
 }
 
@@ -104,7 +121,11 @@ Status Checkpoint::AddAll(const std::string& path) {
   ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(path));
   files_.push_back(std::move(file));
   for (const TensorInfo& info : files_.back().tensors()) {
-    places_.emplace(info.name, Place{files_.size() - 1, &info});
+    const auto [at, is_new] = places_.emplace(info.name, Place{files_.size() - 1, &info});
+    if (!is_new) {
+      return InvalidArgument("{}: tensor {} is in {} too", path, info.name,
+                             files_[at->second.file_idx].path());
+    }
   }
   return OkStatus();
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -24,9 +25,10 @@ struct TensorRef {
 
 class Checkpoint {
  public:
-  // Maps DIR/model.safetensors, or the shards that DIR/model.safetensors.index.json names. Every file is
-  // checked. kNotFound if there are none (saying so if there are weights of another format), kInvalidArgument
-  // naming the file and the tensor for what is wrong in them.
+  // Maps DIR/model.safetensors, or the shards that DIR/model.safetensors.index.json names; where there is
+  // neither, those of the only other index (DIR/quant_model_weight_w8a8.safetensors.index.json), else every
+  // DIR/*.safetensors. Every file is checked. kNotFound if there are none (saying so if there are weights of
+  // another format), kInvalidArgument naming the file and the tensor for what is wrong in them.
   static Result<Checkpoint> Open(const std::string& dir);
 
   // kNotFound naming the tensor if there is none.
@@ -37,6 +39,8 @@ class Checkpoint {
 
  private:
   static Result<Checkpoint> OpenShards(const std::string& dir, const std::string& index_path);
+  static Result<Checkpoint> OpenFiles(const std::string& dir,
+                                      const std::vector<std::filesystem::path>& paths);
   Status AddAll(const std::string& path);
 
   std::string dir_;

@@ -97,9 +97,29 @@ TEST(CheckpointTest, AShardIsMissingOrBroken) {
   ExpectError(dir, StatusCode::kInvalidArgument, "three.safetensors");
 }
 
+// Ascend checkpoints: quant_model_weight_w8a8-00001-of-00002.safetensors and an index of that name.
+TEST(CheckpointTest, FilesOfOtherNamesAreFound) {
+  TempDir dir;
+  const std::string stem = "quant_model_weight_w8a8";
+  const auto a = SafetensorsBuilder().AddF32("a", {2}, kOnes).Text();
+  dir.Write(stem + "-00001-of-00002.safetensors", a);
+  dir.Write(stem + "-00002-of-00002.safetensors", SafetensorsBuilder().AddF32("b", {2}, kTwos).Text());
+  EXPECT_EQ(Checkpoint::Open(dir.path())->Names(), (std::vector<std::string>{"a", "b"}));
+  dir.Write(stem + ".safetensors.index.json",
+            R"({"weight_map":{"a":"quant_model_weight_w8a8-00001-of-00002.safetensors"}})");
+  EXPECT_EQ(Checkpoint::Open(dir.path())->Names(), (std::vector<std::string>{"a"}));
+  // Two indices say nothing; a tensor that stands in two files is an error.
+  dir.Write("other.safetensors.index.json", "{}");
+  dir.Write("other.safetensors", a);
+  ExpectError(dir, StatusCode::kInvalidArgument, "tensor a is in ");
+  // model.safetensors goes before all of them.
+  dir.Write("model.safetensors", a);
+  EXPECT_EQ(Checkpoint::Open(dir.path())->Names(), (std::vector<std::string>{"a"}));
+}
+
 TEST(CheckpointTest, OtherFormatsAreNamed) {
   TempDir dir;
-  ExpectError(dir, StatusCode::kNotFound, "neither model.safetensors nor");
+  ExpectError(dir, StatusCode::kNotFound, "no *.safetensors");
   dir.Write("pytorch_model.bin", "PK");
   ExpectError(dir, StatusCode::kNotFound, "pytorch_model.bin is of a format that is not read");
   EXPECT_NE(Checkpoint::Open(dir.File("none")).status().message().find("no such directory"),

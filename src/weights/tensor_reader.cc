@@ -51,6 +51,36 @@ bool DequantiseRow(const uint8_t* in, const float* scales, int64_t cols, int64_t
   return !has_nan;
 }
 
+// `count` numbers of a float type, aligned or not, as fp32.
+void WidenTo(DType dtype, const std::byte* data, int64_t count, float* out) {
+  if (dtype == DType::kF32) {
+    if (count > 0) std::memcpy(out, data, static_cast<size_t>(count) * sizeof(float));
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, data + i * 2, 2);
+    out[i] = dtype == DType::kF16 ? HalfToFloat(bits) : ToFloat(Bf16{bits});
+  }
+}
+
+Result<std::vector<float>> ReadFloats(const TensorRef& ref) {
+  if (!ref.info->dtype || !IsFloat(*ref.info->dtype)) return NotFloat(ref);
+  std::vector<float> values(ref.bytes().size() / DTypeBytes(*ref.info->dtype));
+  WidenTo(*ref.info->dtype, ref.bytes().data(), static_cast<int64_t>(values.size()), values.data());
+  return values;
+}
+
+template <typename T>
+Result<std::vector<T>> ReadIntegers(const TensorRef& ref, DType dtype, std::string_view dtype_name) {
+  if (ref.info->dtype != dtype) {
+    return InvalidArgument("{}: dtype {}, expected {}", Label(ref), ref.info->dtype_name, dtype_name);
+  }
+  std::vector<T> values(ref.bytes().size() / sizeof(T));
+  if (!values.empty()) std::memcpy(values.data(), ref.bytes().data(), ref.bytes().size());
+  return values;
+}
+
 }  // namespace
 
 StoredMat::~StoredMat() {
@@ -87,26 +117,39 @@ Result<StoredMat> TensorReader::ReadMatrix(const std::string& name, int64_t rows
   return StoredMat(view, std::move(aligned), ref);
 }
 
-Result<StoredMat> TensorReader::Dequantise(const TensorRef& ref, int64_t rows, int64_t cols, DType as) const {
+Result<StoredMat> TensorReader::ReadInt8(const std::string& name, int64_t rows, int64_t cols) const {
+  ASSIGN_OR_RETURN(const TensorRef ref, FindShaped(name, std::array{rows, cols}));
+  if (ref.info->dtype != DType::kI8) {
+    return InvalidArgument("{}: dtype {}, expected I8", Label(ref), ref.info->dtype_name);
+  }
+  ref.file->mapping().WillNeed(ref.bytes());
+  return StoredMat(ConstMat(ref.bytes().data(), DType::kI8, rows, cols), Buffer(), ref);
+}
+
+Result<StoredMat> TensorReader::ReadFp8Scales(const TensorRef& ref, int64_t rows, int64_t cols) const {
   if (fp8_.rows <= 0 || fp8_.cols <= 0) {
     return Unimplemented("{}: dtype {} without the quantization_config that says its blocks", Label(ref),
                          ref.info->dtype_name);
   }
-  const int64_t scale_cols = CeilDiv<int64_t>(cols, fp8_.cols);
-  const std::string scale_name = ref.info->name + "_scale_inv";
-  ASSIGN_OR_RETURN(const StoredMat stored_scales,
-                   ReadMatrix(scale_name, CeilDiv<int64_t>(rows, fp8_.rows), scale_cols, DType::kF32));
-  const ConstMat& scales = stored_scales.view();
+  const std::string name = ref.info->name + "_scale_inv";
+  ASSIGN_OR_RETURN(StoredMat stored, ReadMatrix(name, CeilDiv<int64_t>(rows, fp8_.rows),
+                                                CeilDiv<int64_t>(cols, fp8_.cols), DType::kF32));
+  const ConstMat& scales = stored.view();
   if (scales.dtype != DType::kF32) {
-    return Unimplemented("{}: tensor {}: dtype {}, expected float32", ref.file->path(), scale_name,
+    return Unimplemented("{}: tensor {}: dtype {}, expected float32", ref.file->path(), name,
                          DTypeName(scales.dtype));
   }
   for (int64_t i = 0; i < scales.rows * scales.cols; ++i) {
     if (const float scale = scales.Row<float>(0)[i]; !std::isfinite(scale)) {
-      return InvalidArgument("{}: tensor {}: scale {} is {}", ref.file->path(), scale_name, i, scale);
+      return InvalidArgument("{}: tensor {}: scale {} is {}", ref.file->path(), name, i, scale);
     }
   }
+  return stored;
+}
 
+Result<StoredMat> TensorReader::Dequantise(const TensorRef& ref, int64_t rows, int64_t cols, DType as) const {
+  ASSIGN_OR_RETURN(const StoredMat stored_scales, ReadFp8Scales(ref, rows, cols));
+  const ConstMat& scales = stored_scales.view();
   ref.file->mapping().WillNeed(ref.bytes());
   Buffer values(static_cast<size_t>(rows) * cols * DTypeBytes(as));
   const Mat out(values.data(), as, rows, cols);
@@ -121,21 +164,62 @@ Result<StoredMat> TensorReader::Dequantise(const TensorRef& ref, int64_t rows, i
   return StoredMat(out, std::move(values), ref);
 }
 
+Status TensorReader::ReadFp8Rows(const TensorRef& ref, int64_t rows, int64_t cols,
+                                 const RowFunction& row) const {
+  ASSIGN_OR_RETURN(const StoredMat scales, ReadFp8Scales(ref, rows, cols));
+  const auto* weights = reinterpret_cast<const uint8_t*>(ref.bytes().data());
+  std::vector<float> values(static_cast<size_t>(cols));
+  for (int64_t r = 0; r < rows; ++r) {
+    if (!DequantiseRow(weights + r * cols, scales.view().Row<float>(r / fp8_.rows), cols, fp8_.cols,
+                       values.data())) {
+      return InvalidArgument("{}: a weight in row {} is NaN", Label(ref), r);
+    }
+    RETURN_IF_ERROR(row(r, values.data()));
+  }
+  return OkStatus();
+}
+
+Status TensorReader::ReadRows(const std::string& name, int64_t rows, int64_t cols,
+                              const RowFunction& row) const {
+  ASSIGN_OR_RETURN(const TensorRef ref, FindShaped(name, std::array{rows, cols}));
+  const StoredMat dropped_at_the_end(ConstMat(), Buffer(), ref);
+  ref.file->mapping().WillNeed(ref.bytes());
+  if (ref.info->dtype == DType::kF8E4M3) return ReadFp8Rows(ref, rows, cols, row);
+  if (!ref.info->dtype || !IsFloat(*ref.info->dtype)) return NotFloat(ref);
+  std::vector<float> values(static_cast<size_t>(cols));
+  const size_t row_bytes = static_cast<size_t>(cols) * DTypeBytes(*ref.info->dtype);
+  for (int64_t r = 0; r < rows; ++r) {
+    WidenTo(*ref.info->dtype, ref.bytes().data() + r * row_bytes, cols, values.data());
+    RETURN_IF_ERROR(row(r, values.data()));
+  }
+  return OkStatus();
+}
+
 Result<std::vector<float>> TensorReader::ReadVector(const std::string& name, int64_t size) const {
   ASSIGN_OR_RETURN(const TensorRef ref, FindShaped(name, std::array{size}));
-  if (!ref.info->dtype || !IsFloat(*ref.info->dtype)) return NotFloat(ref);
-  std::vector<float> values(static_cast<size_t>(size));
-  const std::byte* data = ref.bytes().data();
-  for (int64_t i = 0; i < size; ++i) {
-    if (*ref.info->dtype == DType::kF32) {
-      std::memcpy(&values[i], data + i * 4, 4);
-      continue;
-    }
-    uint16_t bits = 0;
-    std::memcpy(&bits, data + i * 2, 2);
-    values[i] = *ref.info->dtype == DType::kF16 ? HalfToFloat(bits) : ToFloat(Bf16{bits});
-  }
-  return values;
+  return ReadFloats(ref);
+}
+
+Result<std::vector<float>> TensorReader::ReadColumn(const std::string& name, int64_t size) const {
+  ASSIGN_OR_RETURN(const TensorRef found, checkpoint_.Find(name));
+  if (found.info->shape.size() == 1) return ReadVector(name, size);
+  ASSIGN_OR_RETURN(const TensorRef ref, FindShaped(name, std::array{size, int64_t{1}}));
+  return ReadFloats(ref);
+}
+
+Result<std::vector<int32_t>> TensorReader::ReadI32(const std::string& name, int64_t size) const {
+  ASSIGN_OR_RETURN(const TensorRef ref, FindShaped(name, std::array{size}));
+  return ReadIntegers<int32_t>(ref, DType::kI32, "I32");
+}
+
+Result<std::vector<int64_t>> TensorReader::ReadI64(const std::string& name, int64_t size) const {
+  ASSIGN_OR_RETURN(const TensorRef ref, FindShaped(name, std::array{size}));
+  return ReadIntegers<int64_t>(ref, DType::kI64, "I64");
+}
+
+std::string TensorReader::StoredDType(const std::string& name) const {
+  const Result<TensorRef> ref = checkpoint_.Find(name);
+  return ref.ok() ? ref->info->dtype_name : "";
 }
 
 Result<uint64_t> TensorReader::StoredBytes(const std::string& name) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,8 @@ struct Fp8Blocks {
   int32_t cols = 0;
 };
 
-// A matrix of f32, f16 or bf16: a view of the file where it can be, else in memory of its own. When it goes,
-// so do the pages of the file that it touched. The checkpoint outlives it.
+// A matrix as it is stored: a view of the file where it can be, else in memory of its own. When it goes, so
+// do the pages of the file that it touched. The checkpoint outlives it.
 class StoredMat {
  public:
   StoredMat(ConstMat view, Buffer own, TensorRef ref) : view_(view), own_(std::move(own)), ref_(ref) {}
@@ -47,8 +48,28 @@ class TensorReader {
   // A [rows, cols] matrix. FP8 weights come dequantised to `fp8_as`, f32 or bf16.
   Result<StoredMat> ReadMatrix(const std::string& name, int64_t rows, int64_t cols, DType fp8_as) const;
 
+  // The same in fp32, row by row: row(r, values[cols]). FP8 weights are dequantised without rounding. Returns
+  // the first error of `row`.
+  using RowFunction = std::function<Status(int64_t r, const float* values)>;
+  Status ReadRows(const std::string& name, int64_t rows, int64_t cols, const RowFunction& row) const;
+
+  // A [rows, cols] matrix of int8.
+  Result<StoredMat> ReadInt8(const std::string& name, int64_t rows, int64_t cols) const;
+
   // A vector of any float type, as fp32.
   Result<std::vector<float>> ReadVector(const std::string& name, int64_t size) const;
+
+  // The same, of shape [size] or [size, 1].
+  Result<std::vector<float>> ReadColumn(const std::string& name, int64_t size) const;
+
+  // Vectors of integers.
+  Result<std::vector<int32_t>> ReadI32(const std::string& name, int64_t size) const;
+  Result<std::vector<int64_t>> ReadI64(const std::string& name, int64_t size) const;
+
+  bool Has(const std::string& name) const { return checkpoint_.Find(name).ok(); }
+
+  // Its dtype as the file has it, empty if there is no such tensor.
+  std::string StoredDType(const std::string& name) const;
 
   // Its size in the file.
   Result<uint64_t> StoredBytes(const std::string& name) const;
@@ -56,6 +77,8 @@ class TensorReader {
  private:
   Result<TensorRef> FindShaped(const std::string& name, std::span<const int64_t> shape) const;
   Result<StoredMat> Dequantise(const TensorRef& ref, int64_t rows, int64_t cols, DType as) const;
+  Result<StoredMat> ReadFp8Scales(const TensorRef& ref, int64_t rows, int64_t cols) const;
+  Status ReadFp8Rows(const TensorRef& ref, int64_t rows, int64_t cols, const RowFunction& row) const;
 
   const Checkpoint& checkpoint_;
   Fp8Blocks fp8_;

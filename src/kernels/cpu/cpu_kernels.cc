@@ -77,20 +77,21 @@ void CpuKernels::Embed(std::span<const int32_t> ids, ConstMat table, Mat y) {
   });
 }
 
-void CpuKernels::RmsNorm(ConstMat x, const float* weight, float eps, Mat y) {
+void CpuKernels::RmsNorm(ConstMat x, const float* weight, float eps, Mat y, const float* bias) {
   CheckSameShape(x, y);
   ForRows(x.rows, x.cols, [&](int64_t begin, int64_t end) {
-    ops_.rms_norm(View(x, begin), weight, eps, View(y, begin), x.dtype, end - begin, x.cols);
+    ops_.rms_norm(View(x, begin), weight, bias, eps, View(y, begin), x.dtype, end - begin, x.cols);
   });
 }
 
-void CpuKernels::AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y) {
+void CpuKernels::AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y,
+                            const float* bias) {
   CheckSameShape(residual, x);
   CheckSameShape(residual, y);
   ForRows(x.rows, x.cols, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {  // row by row: the sum is still in the cache when it is normed
       ops_.add(View(x, r), View(residual, r), x.dtype, 1, x.cols);
-      ops_.rms_norm(View(ConstMat(residual), r), weight, eps, View(y, r), x.dtype, 1, x.cols);
+      ops_.rms_norm(View(ConstMat(residual), r), weight, bias, eps, View(y, r), x.dtype, 1, x.cols);
     }
   });
 }

@@ -123,9 +123,9 @@ struct CpuOps {
 
   // dst[0, count) = src, converted; src f32, f16 or bf16, dst f32 or bf16.
   void (*convert)(const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t count);
-  // y[r] = norm(x[r]) * weight.
-  void (*rms_norm)(ConstRowsView x, const float* weight, float eps, RowsView y, DType dtype, int64_t num_rows,
-                   int64_t num_cols);
+  // y[r] = norm(x[r]) * weight (+ bias where not null).
+  void (*rms_norm)(ConstRowsView x, const float* weight, const float* bias, float eps, RowsView y,
+                   DType dtype, int64_t num_rows, int64_t num_cols);
   void (*add)(ConstRowsView x, RowsView y, DType dtype, int64_t num_rows, int64_t num_cols);
   void (*rope)(const RopeRows& rows);
   // y[r, i] = silu(x[r, i]) * x[r, num_cols + i].

@@ -61,8 +61,8 @@ float SquareSum(const T* x, int64_t count) {
 }
 
 template <typename S>
-void RmsNorm(ConstRowsView x, const float* weight, float eps, RowsView y, DType dtype, int64_t num_rows,
-             int64_t num_cols) {
+void RmsNorm(ConstRowsView x, const float* weight, const float* bias, float eps, RowsView y, DType dtype,
+             int64_t num_rows, int64_t num_cols) {
   WithType(dtype, [&](auto* type) __attribute__((always_inline)) {
     using T = std::remove_pointer_t<decltype(type)>;
     for (int64_t r = 0; r < num_rows; ++r) {
@@ -71,7 +71,8 @@ void RmsNorm(ConstRowsView x, const float* weight, float eps, RowsView y, DType 
       const auto inverse = S::Set(1.0f / __builtin_sqrtf(mean + eps));
       MapRow<S>(row, RowOf<T>(y, r), num_cols,
                 [&](typename S::Vec v, int64_t i, int64_t n) __attribute__((always_inline)) {
-                  return S::Mul(S::Mul(v, inverse), LoadUpTo<S>(weight + i, n));
+                  const auto normed = S::Mul(v, inverse), w = LoadUpTo<S>(weight + i, n);
+                  return bias == nullptr ? S::Mul(normed, w) : S::MulAdd(normed, w, LoadUpTo<S>(bias + i, n));
                 });
     }
   });

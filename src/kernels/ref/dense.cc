@@ -77,7 +77,7 @@ void RefKernels::Embed(std::span<const int32_t> ids, ConstMat table, Mat y) {
   }
 }
 
-void RefKernels::RmsNorm(ConstMat x, const float* weight, float eps, Mat y) {
+void RefKernels::RmsNorm(ConstMat x, const float* weight, float eps, Mat y, const float* bias) {
   CHECK_EQ(x.rows, y.rows);
   CHECK_EQ(x.cols, y.cols);
   for (int64_t r = 0; r < x.rows; ++r) {
@@ -85,14 +85,17 @@ void RefKernels::RmsNorm(ConstMat x, const float* weight, float eps, Mat y) {
     double square_sum = 0;
     for (const float value : row) square_sum += static_cast<double>(value) * value;
     const auto inverse = static_cast<float>(1.0 / std::sqrt(square_sum / static_cast<double>(x.cols) + eps));
-    for (int64_t i = 0; i < x.cols; ++i) row[i] = row[i] * inverse * weight[i];
+    for (int64_t i = 0; i < x.cols; ++i) {
+      row[i] = row[i] * inverse * weight[i] + (bias != nullptr ? bias[i] : 0.0f);
+    }
     WriteRow(y, r, row);
   }
 }
 
-void RefKernels::AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y) {
+void RefKernels::AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y,
+                            const float* bias) {
   Add(x, residual);
-  RmsNorm(residual, weight, eps, y);
+  RmsNorm(residual, weight, eps, y, bias);
 }
 
 void RefKernels::Add(ConstMat x, Mat y) {

@@ -36,8 +36,9 @@ class RefKernels : public Kernels {
 
   void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) override;
   void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) override;
-  void RmsNorm(ConstMat x, const float* weight, float eps, Mat y) override;
-  void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y) override;
+  void RmsNorm(ConstMat x, const float* weight, float eps, Mat y, const float* bias) override;
+  void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y,
+                  const float* bias) override;
   void Add(ConstMat x, Mat y) override;
   void Rope(Mat x, int32_t num_heads, int32_t head_stride, std::span<const int32_t> positions,
             const RopeTable& table, RopeStyle style) override;

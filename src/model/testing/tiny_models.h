@@ -77,7 +77,7 @@ inline SafetensorsBuilder RandomTensors(const ModelConfig& config, bool bf16 = f
   SafetensorsBuilder builder;
   const TensorTable table = MakeTensorTable(*FindArchitecture(config.architecture), config);
   for (const TensorSpec& spec : table.specs()) {
-    if (spec.name == "lm_head.weight" && config.tie_word_embeddings) continue;
+    if (spec.optional || (spec.name == "lm_head.weight" && config.tie_word_embeddings)) continue;
     const std::vector<float> values = RandomValues(spec, random);
     if (wanted && !wanted(spec)) continue;
     builder.Add(spec.name, bf16 ? "BF16" : "F32", spec.shape, bf16 ? Bf16Bytes(values) : F32Bytes(values));

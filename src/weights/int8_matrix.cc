@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/int8_matrix.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <span>
+#include <utility>
+
+#include "tensor/bf16.h"
+#include "weights/quantise_row.h"
+
+namespace penstock {
+namespace {
+
+constexpr std::string_view kWeight = "weight";
+
+// "model.layers.0.mlp.up_proj." of "model.layers.0.mlp.up_proj.weight".
+std::string Stem(const std::string& name) {
+  CHECK(name.ends_with(kWeight)) << name;
+  return name.substr(0, name.size() - kWeight.size());
+}
+
+Status CheckScales(const std::string& name, std::span<const float> scales) {
+  for (size_t i = 0; i < scales.size(); ++i) {
+    if (!std::isfinite(scales[i]) || scales[i] < 0.0f) {
+      return InvalidArgument("tensor {}: scale {} is {}, expected a finite number, not negative", name, i,
+                             scales[i]);
+    }
+  }
+  return OkStatus();
+}
+
+// Weights are symmetric: offsets, where they are stored, are 0.
+Status CheckNoOffsets(const TensorReader& reader, const std::string& name, int64_t rows) {
+  if (!reader.Has(name)) return OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<float> offsets, reader.ReadColumn(name, rows));
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    if (offsets[i] != 0.0f) {
+      return Unimplemented("tensor {}: offset {} is {}, expected 0 (symmetric weights)", name, i, offsets[i]);
+    }
+  }
+  return OkStatus();
+}
+
+Result<std::vector<float>> ReadScales(const TensorReader& reader, const std::string& name, int64_t rows) {
+  ASSIGN_OR_RETURN(std::vector<float> scales, reader.ReadColumn(name, rows));
+  RETURN_IF_ERROR(CheckScales(name, scales));
+  return scales;
+}
+
+// fp32, or int64 whose lower half is the pattern of an fp32 (checkpoints of fp16 models, for the NPU's sake).
+Result<std::vector<float>> ReadDeqScale(const TensorReader& reader, const std::string& name, int64_t rows) {
+  if (reader.StoredDType(name) != "I64") return ReadScales(reader, name, rows);
+  ASSIGN_OR_RETURN(const std::vector<int64_t> patterns, reader.ReadI64(name, rows));
+  std::vector<float> scales(patterns.size());
+  for (size_t i = 0; i < patterns.size(); ++i) {
+    if (patterns[i] < 0 || patterns[i] > int64_t{0xffffffff}) {
+      return InvalidArgument("tensor {}: number {} is {}, expected the 32-bit pattern of a float", name, i,
+                             patterns[i]);
+    }
+    scales[i] = std::bit_cast<float>(static_cast<uint32_t>(patterns[i]));
+  }
+  RETURN_IF_ERROR(CheckScales(name, scales));
+  return scales;
+}
+
+Status ReadInput(const TensorReader& reader, const std::string& stem, Int8Matrix& matrix) {
+  ASSIGN_OR_RETURN(const std::vector<float> scale, reader.ReadVector(stem + "input_scale", 1));
+  if (!std::isfinite(scale[0]) || scale[0] <= 0.0f) {
+    return InvalidArgument("tensor {}input_scale is {}, expected a finite number above 0", stem, scale[0]);
+  }
+  ASSIGN_OR_RETURN(const std::vector<float> offset, reader.ReadVector(stem + "input_offset", 1));
+  if (!(offset[0] >= -128.0f && offset[0] <= 127.0f) || std::trunc(offset[0]) != offset[0]) {
+    return InvalidArgument("tensor {}input_offset is {}, expected an integer in [-128, 127]", stem,
+                           offset[0]);
+  }
+  matrix.input_scale = scale[0];
+  matrix.input_offset = static_cast<int32_t>(offset[0]);
+  return OkStatus();
+}
+
+// deq_scale = input_scale * weight_scale, where the latter is stored. What is stored in bf16 is off by 2^-9.
+Status CheckProduct(const TensorReader& reader, const std::string& stem, const Int8Matrix& matrix) {
+  constexpr float kTolerance = 0.01f;
+  const std::string name = stem + "weight_scale";
+  if (!reader.Has(name)) return OkStatus();
+  const auto rows = static_cast<int64_t>(matrix.deq_scale.size());
+  ASSIGN_OR_RETURN(const std::vector<float> weight_scale, ReadScales(reader, name, rows));
+  for (int64_t i = 0; i < rows; ++i) {
+    const float expected = matrix.input_scale * weight_scale[i];
+    if (std::fabs(matrix.deq_scale[i] - expected) > kTolerance * expected) {
+      return InvalidArgument("tensor {}deq_scale: number {} is {}, expected input_scale * weight_scale = {}",
+                             stem, i, matrix.deq_scale[i], expected);
+    }
+  }
+  return OkStatus();
+}
+
+Status ReadStatic(const TensorReader& reader, const std::string& stem, int64_t rows, Int8Matrix& matrix) {
+  RETURN_IF_ERROR(ReadInput(reader, stem, matrix));
+  ASSIGN_OR_RETURN(matrix.deq_scale, ReadDeqScale(reader, stem + "deq_scale", rows));
+  ASSIGN_OR_RETURN(matrix.quant_bias, reader.ReadI32(stem + "quant_bias", rows));
+  return CheckProduct(reader, stem, matrix);
+}
+
+}  // namespace
+
+Result<Int8Matrix> ReadInt8Matrix(const TensorReader& reader, const std::string& name, WeightType type,
+                                  int64_t rows, int64_t cols) {
+  CHECK(type != WeightType::kFloat) << name;
+  const std::string stem = Stem(name);
+  const auto read = [&]() -> Result<Int8Matrix> {
+    ASSIGN_OR_RETURN(StoredMat weight, reader.ReadInt8(name, rows, cols));
+    Int8Matrix matrix{std::move(weight), {}, 0, 0, {}, {}};
+    RETURN_IF_ERROR(CheckNoOffsets(reader, stem + "weight_offset", rows));
+    if (IsDynamic(type)) {
+      ASSIGN_OR_RETURN(matrix.weight_scale, ReadScales(reader, stem + "weight_scale", rows));
+    } else {
+      RETURN_IF_ERROR(ReadStatic(reader, stem, rows, matrix));
+    }
+    return matrix;
+  };
+  Result<Int8Matrix> matrix = read();
+  if (!matrix.ok()) return matrix.status().WithContext(fmt::format("{} is {}", name, WeightTypeName(type)));
+  return matrix;
+}
+
+Result<Int8Matrix> QuantiseMatrix(const TensorReader& reader, const std::string& name, int64_t rows,
+                                  int64_t cols) {
+  Buffer values(static_cast<size_t>(rows * cols));
+  std::vector<float> scales(static_cast<size_t>(rows));
+  RETURN_IF_ERROR(reader.ReadRows(name, rows, cols, [&](int64_t r, const float* row) {
+    const std::optional<float> scale = QuantiseRow(row, cols, values.as<int8_t>() + r * cols);
+    if (!scale) return InvalidArgument("tensor {}: a weight in row {} is not finite", name, r);
+    scales[r] = *scale;
+    return OkStatus();
+  }));
+  const ConstMat view(values.data(), DType::kI8, rows, cols);
+  return Int8Matrix{StoredMat(view, std::move(values), {}), std::move(scales), 0, 0, {}, {}};
+}
+
+Result<StoredMat> DequantiseInt8(const TensorReader& reader, const std::string& name, int64_t rows,
+                                 int64_t cols, DType dtype) {
+  CHECK(dtype == DType::kF32 || dtype == DType::kBF16) << DTypeName(dtype);
+  ASSIGN_OR_RETURN(const Int8Matrix matrix,
+                   ReadInt8Matrix(reader, name, WeightType::kW8A8Dynamic, rows, cols));
+  Buffer values(static_cast<size_t>(rows * cols) * DTypeBytes(dtype));
+  const Mat out(values.data(), dtype, rows, cols);
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto* row = matrix.weight.view().Row<int8_t>(r);
+    const auto value = [&](int64_t c) { return static_cast<float>(row[c]) * matrix.weight_scale[r]; };
+    for (int64_t c = 0; c < cols; ++c) {
+      if (dtype == DType::kF32) {
+        out.Row<float>(r)[c] = value(c);
+      } else {
+        out.Row<Bf16>(r)[c] = ToBf16(value(c));
+      }
+    }
+  }
+  return StoredMat(out, std::move(values), {});
+}
+
+}  // namespace penstock

@@ -1,0 +1,46 @@
+// Int8Matrix: one W8A8 weight matrix of a checkpoint, with all that says how it is multiplied. The
+// mathematics is that of Int8Part (kernels/kernels.h).
+//
+//   beside X.weight, int8 [n, k], stand
+//   dynamic   X.weight_scale [n, 1] float, X.weight_offset (zeros; may be absent)
+//   static    X.input_scale, X.input_offset [1] float; X.deq_scale [n], fp32 or int64 with the pattern of
+//   one;
+//             X.quant_bias [n] int32; X.weight_scale, X.weight_offset (may be absent)
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "weights/tensor_reader.h"
+#include "weights/weight_types.h"
+
+namespace penstock {
+
+struct Int8Matrix {
+  StoredMat weight;                 // int8 [n, k]
+  std::vector<float> weight_scale;  // [n]; dynamic
+  float input_scale = 0;            // static; 0: dynamic
+  int32_t input_offset = 0;         // static, -128 … 127
+  std::vector<float> deq_scale;     // [n]; static
+  std::vector<int32_t> quant_bias;  // [n]; static
+};
+
+// Reads and checks. `name` is that of the weight; `type` is not kFloat. Errors name the tensor that is
+// missing or wrong, what it is and what was expected.
+Result<Int8Matrix> ReadInt8Matrix(const TensorReader& reader, const std::string& name, WeightType type,
+                                  int64_t rows, int64_t cols);
+
+// A matrix of floats (or block FP8) quantised now, for dynamic activations: symmetric, one scale per row.
+Result<Int8Matrix> QuantiseMatrix(const TensorReader& reader, const std::string& name, int64_t rows,
+                                  int64_t cols);
+
+// The float values of an int8 matrix of a dynamic type, as `dtype` (f32 or bf16): for what is not multiplied
+// as int8 (kv_b of latent attention).
+Result<StoredMat> DequantiseInt8(const TensorReader& reader, const std::string& name, int64_t rows,
+                                 int64_t cols, DType dtype);
+
+}  // namespace penstock
