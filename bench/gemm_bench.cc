@@ -12,9 +12,9 @@
 
 #include "base/affinity.h"
 #include "base/thread_team.h"
-#include "bench/peak.h"
 #include "bench/report.h"
 #include "kernels/kernels.h"
+#include "kernels/peak.h"
 #include "tensor/buffer.h"
 
 namespace penstock {

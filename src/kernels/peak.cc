@@ -2,7 +2,7 @@
 // the best counts, because a limit is not what the machine does on a bad day.
 //
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/peak.h"
+#include "kernels/peak.h"
 
 #include <immintrin.h>
 
@@ -58,6 +58,17 @@ __attribute__((target("avx512f,avx512bf16"))) void DotAvx512() {
   }
 }
 
+__attribute__((target("avx512f,avx512vnni"))) void Int8DotAvx512() {
+  __m512i sum[kSums];
+  for (__m512i& s : sum) s = _mm512_setzero_si512();
+  const __m512i a = _mm512_setzero_si512();
+  for (int64_t i = 0; i < kIterations; ++i) {
+#define PENSTOCK_DOT(j) asm volatile("vpdpbusd %1, %1, %0" : "+v"(sum[j]) : "v"(a));
+    PENSTOCK_REPEAT_12(PENSTOCK_DOT)
+#undef PENSTOCK_DOT
+  }
+}
+
 // Seconds of the fastest of several runs of task on the whole team.
 double BestSeconds(ThreadTeam& team, const std::function<void(int)>& task) {
   double best = 1e30;
@@ -99,6 +110,20 @@ double MeasureFmaPeak(ThreadTeam& team) {
 
 double MeasureBf16DotPeak(ThreadTeam& team) {
   return __builtin_cpu_supports("avx512bf16") ? Gflops(team, 64, &DotAvx512) : 0;
+}
+
+double MeasureInt8DotPeak(ThreadTeam& team) {
+  return __builtin_cpu_supports("avx512vnni") ? Gflops(team, 128, &Int8DotAvx512) : 0;
+}
+
+Peaks MeasurePeaks(ThreadTeam& team, std::string_view kernels_name) {
+  const bool has_dots = kernels_name.starts_with("avx512_bf16");
+  Peaks peaks;
+  peaks.f32_gflops = MeasureFmaPeak(team);
+  peaks.bf16_gflops = has_dots ? MeasureBf16DotPeak(team) : peaks.f32_gflops;
+  peaks.int8_gops = has_dots ? MeasureInt8DotPeak(team) : 0;
+  peaks.read_gb_per_s = MeasureReadBandwidth(team);
+  return peaks;
 }
 
 double MeasureReadBandwidth(ThreadTeam& team) {
