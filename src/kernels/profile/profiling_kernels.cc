@@ -69,6 +69,11 @@ class ProfilingKernels : public Kernels {
     Time(Moves("GqaStore"), {0, 2 * (MatBytes(k) + MatBytes(v))},
          [&] { inner_->GqaStore(k, v, spans, shape, cache); });
   }
+  void GqaNormRopeStore(Mat q, Mat k, ConstMat v, const GqaNormRope& how, std::span<const SeqSpan> spans,
+                        const GqaShape& shape, const KvLayerView& cache) override {
+    Time(Moves("GqaNormRopeStore"), {0, 2 * (MatBytes(q) + MatBytes(v)) + 3 * MatBytes(k)},
+         [&] { inner_->GqaNormRopeStore(q, k, v, how, spans, shape, cache); });
+  }
   void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape,
                     const KvLayerView& cache, Mat out) override {
     Time({"GqaAttention", ArithmeticOf(cache.dtype), {shape.num_heads, shape.head_dim}},
