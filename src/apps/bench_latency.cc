@@ -13,6 +13,7 @@
 #include "apps/commands.h"
 #include "apps/engine_factory.h"
 #include "apps/latency_report.h"
+#include "apps/profile_report.h"
 #include "base/log.h"
 
 namespace penstock {
@@ -49,6 +50,10 @@ Result<BenchOptions> ReadOptions(const CommandSetup& setup, bool is_comparison) 
   options.batch_size = static_cast<int32_t>(IntOr(flags, "batch-size", !is_comparison, 1));
   options.detokenize = !flags.Bool("disable-detokenize");
   if (!is_comparison) return options;
+  if (setup.run.profile_ops) {
+    return InvalidArgument("--profile: got it with {} chunk policies, expected one",
+                           setup.run.chunk_policies.size());
+  }
   if (options.batch_size != 1) {
     return InvalidArgument("--batch-size: got {} with {} chunk policies, expected 1", options.batch_size,
                            setup.run.chunk_policies.size());
@@ -79,6 +84,17 @@ Status ComparePolicies(const CommandSetup& setup, EnginePlan plan, const BenchOp
   return Print(setup.flags, PolicyText(report), PolicyJson(report));
 }
 
+// What the profiles hold since they were last taken; nothing where there are none.
+std::vector<StageProfile> TakeProfiles(const RunningEngine& running) {
+  std::vector<StageProfile> stages;
+  if (running.profiles.empty()) return stages;
+  const std::vector<Peaks> peaks = MeasureStagePeaks(running.plan);
+  for (size_t i = 0; i < running.profiles.size(); ++i) {
+    stages.push_back({FormatStage(running.plan, i), peaks[i], running.profiles[i]->Take()});
+  }
+  return stages;
+}
+
 Status MeasureLatency(const CommandSetup& setup, EnginePlan plan, const BenchOptions& options) {
   ASSIGN_OR_RETURN(const RunningEngine running, StartEngine(setup.run, std::move(plan)));
   const std::vector<Request> requests = MakeBenchRequests(options, running.plan.model.vocab_size, 0);
@@ -91,16 +107,23 @@ Status MeasureLatency(const CommandSetup& setup, EnginePlan plan, const BenchOpt
   const int64_t num_iters = setup.flags.Int("num-iters");
   LogInfo("{} iterations to warm up, then {}", num_warmup, num_iters);
   for (int64_t i = 0; i < num_warmup + num_iters; ++i) {
+    if (i == num_warmup) {
+      for (const auto& profile : running.profiles) profile->Take();
+    }
     ASSIGN_OR_RETURN(LatencySample sample, RunBenchIteration(*running.engine, requests));
     if (i >= num_warmup) report.samples.push_back(std::move(sample));
   }
   RETURN_IF_ERROR(WriteTimeline(setup.run.trace_file, *running.engine));
-  return Print(setup.flags, LatencyText(report), LatencyJson(report));
+  const std::vector<StageProfile> profiles = TakeProfiles(running);
+  Json json = LatencyJson(report);
+  if (!profiles.empty()) json["profile"] = ProfileJson(profiles);
+  return Print(setup.flags, LatencyText(report) + ProfileText(profiles), json);
 }
 
 Status BenchLatency(CommandSetup setup) {
   if (!setup.flags.Given("enable-prefix-caching")) setup.run.enable_prefix_caching = false;
   setup.run.log_stats_interval_s = 0;
+  setup.run.profile_ops = setup.flags.Bool("profile");
   const bool is_comparison = setup.run.chunk_policies.size() > 1;
   ASSIGN_OR_RETURN(const BenchOptions options, ReadOptions(setup, is_comparison));
   ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(setup.run));

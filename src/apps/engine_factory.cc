@@ -42,7 +42,8 @@ EngineConfig MakeEngineConfig(const RunConfig& run, const EnginePlan& plan) {
   return config;
 }
 
-Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const EnginePlan& plan) {
+Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const EnginePlan& plan,
+                                               const std::vector<std::unique_ptr<OpProfile>>& profiles) {
   LogInfo("Starting to load model {}...", run.model_dir);
   const int64_t begin_us = NowUs();
   PipelineOptions options;
@@ -58,6 +59,7 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
     ranks.cores = plan.cores;
     ranks.kernel_isa = run.kernel_isa;
     ranks.num_blocks = plan.memory.num_blocks;
+    for (const auto& profile : profiles) ranks.profiles.push_back(profile.get());
     ranks.progress = [&progress](size_t done, size_t total) { progress.Update(done, total); };
     return Pipeline::Create(options, MakeLocalRankFactory(std::move(ranks)));
   }();
@@ -85,7 +87,10 @@ Result<LoadedModel> LoadModelForEngine(const RunConfig& run, EnginePlan plan) {
   loaded.plan = std::move(plan);
   // The tokenizer is read beside the weights: both take about as long for a small model.
   auto tokenizer = std::async(std::launch::async, [&run] { return Tokenizer::Load(run.tokenizer_dir); });
-  ASSIGN_OR_RETURN(loaded.pipeline, LoadPipeline(run, loaded.plan));
+  if (run.profile_ops) {
+    for (int32_t i = 0; i < run.num_stages; ++i) loaded.profiles.push_back(std::make_unique<OpProfile>());
+  }
+  ASSIGN_OR_RETURN(loaded.pipeline, LoadPipeline(run, loaded.plan, loaded.profiles));
   ASSIGN_OR_RETURN(loaded.tokenizer, tokenizer.get());
   if (loaded.tokenizer->vocab_size() > loaded.plan.model.vocab_size) {
     LogWarning("the tokenizer has {} tokens, the model {}: prompts with the others are refused",

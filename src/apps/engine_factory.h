@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "apps/engine_plan.h"
 #include "apps/pipeline_cost.h"
@@ -12,6 +13,7 @@
 #include "base/status.h"
 #include "engine/engine.h"
 #include "engine/token_text.h"
+#include "kernels/profile/op_profile.h"
 #include "plan/executor.h"
 #include "plan/make_chunk_planner.h"
 #include "text/tokenizer.h"
@@ -23,6 +25,7 @@ struct LoadedModel {
   EnginePlan plan;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<TokenTextFactory> texts;
+  std::vector<std::unique_ptr<OpProfile>> profiles;  // [num_stages] where run.profile_ops, else empty
   std::unique_ptr<Executor> pipeline;
 };
 

@@ -132,13 +132,16 @@ Result<EnginePlan> PlanEngine(const RunConfig& run) {
   return plan;
 }
 
+std::string FormatStage(const EnginePlan& plan, size_t stage) {
+  const LayerRange& range = plan.ranges[stage];
+  return fmt::format("layers {}-{}, core{} {}", range.first_layer, range.last_layer - 1,
+                     plan.cores[stage].size() == 1 ? "" : "s", FormatCores(plan.cores[stage]));
+}
+
 std::string FormatStages(const EnginePlan& plan) {
   std::string text;
   for (size_t stage = 0; stage < plan.ranges.size(); ++stage) {
-    const LayerRange& range = plan.ranges[stage];
-    text += fmt::format("{}stage {}: layers {}-{}, core{} {}", stage == 0 ? "" : "; ", stage,
-                        range.first_layer, range.last_layer - 1, plan.cores[stage].size() == 1 ? "" : "s",
-                        FormatCores(plan.cores[stage]));
+    text += fmt::format("{}stage {}: {}", stage == 0 ? "" : "; ", stage, FormatStage(plan, stage));
   }
   return text;
 }

@@ -28,6 +28,9 @@ struct EnginePlan {
 // kInvalidArgument, kUnimplemented, kNotFound or kResourceExhausted: what is wrong, and what to change.
 Result<EnginePlan> PlanEngine(const RunConfig& run);
 
+// "layers 0-14, core 0".
+std::string FormatStage(const EnginePlan& plan, size_t stage);
+
 // "stage 0: layers 0-14, core 0; stage 1: layers 15-29, core 1".
 std::string FormatStages(const EnginePlan& plan);
 

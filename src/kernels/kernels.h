@@ -145,6 +145,16 @@ enum class RopeStyle {
   kInterleaved  // pairs (2i, 2i + 1): DeepSeek; written back as it stood, pair by pair
 };
 
+// What is done to fresh rows of q and k before attention. A norm that is null is left out.
+struct GqaNormRope {
+  const float* q_norm = nullptr;  // [head_dim]
+  const float* k_norm = nullptr;  // [head_dim]
+  float eps = 0.0f;
+  std::span<const int32_t> positions;  // [tokens]
+  const RopeTable* rope = nullptr;
+  RopeStyle style = RopeStyle::kHalf;
+};
+
 class Kernels {
  public:
   virtual ~Kernels() = default;
@@ -220,6 +230,13 @@ class Kernels {
   // head_dim].
   virtual void GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
                         const KvLayerView& cache) = 0;
+
+  // HeadRmsNorm of q and of k, Rope of both, and GqaStore of k and v, in one pass where that is possible;
+  // what is between norm and rotation need not be rounded then. q: [tokens, num_heads * head_dim], in place,
+  // as k.
+  virtual void GqaNormRopeStore(Mat q, Mat k, ConstMat v, const GqaNormRope& how,
+                                std::span<const SeqSpan> spans, const GqaShape& shape,
+                                const KvLayerView& cache);
 
   // Causal attention of each span's queries over positions [0, pos + i] of its sequence, whose keys and
   // values, those of this step included, are in the cache. q, out: [tokens, num_heads * head_dim]. Memory

@@ -1,7 +1,4 @@
-// q, k and v are one product. A row of it is one run of heads, so that q and k are rotated in one call:
-//
-//   | q head 0 | … | k head 0 | … | v head 0 | … |
-//   '------- rotated --------------'
+// q, k and v are one product: a row of it is one run of heads, | q head 0 | … | k head 0 | … | v head 0 | … |
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "model/gqa_attention.h"
@@ -63,15 +60,23 @@ void GqaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) cons
   const Mat v = qkv.Cols(q_dim() + kv_dim(), kv_dim());
 
   kernels.Linear(x, *qkv_, qkv, DataOrNull(qkv_bias_));
-  if (!q_norm_.weight.empty()) {
+  if (q_norm_.bias.empty() && k_norm_.bias.empty()) {
+    const GqaNormRope how{.q_norm = DataOrNull(q_norm_.weight),
+                          .k_norm = DataOrNull(k_norm_.weight),
+                          .eps = norm_eps_,
+                          .positions = step.positions,
+                          .rope = &step.rope,
+                          .style = RopeStyle::kHalf};
+    kernels.GqaNormRopeStore(q, k, v, how, step.spans, shape_, step.kv);
+  } else {  // only quantised checkpoints of the anti-outlier kind have these
     kernels.HeadRmsNorm(q, shape_.num_heads, shape_.head_dim, q_norm_.weight.data(), norm_eps_,
                         DataOrNull(q_norm_.bias));
     kernels.HeadRmsNorm(k, shape_.num_kv_heads, shape_.head_dim, k_norm_.weight.data(), norm_eps_,
                         DataOrNull(k_norm_.bias));
+    kernels.Rope(qkv.Cols(0, q_dim() + kv_dim()), shape_.num_heads + shape_.num_kv_heads, shape_.head_dim,
+                 step.positions, step.rope, RopeStyle::kHalf);
+    kernels.GqaStore(k, v, step.spans, shape_, step.kv);
   }
-  kernels.Rope(qkv.Cols(0, q_dim() + kv_dim()), shape_.num_heads + shape_.num_kv_heads, shape_.head_dim,
-               step.positions, step.rope, RopeStyle::kHalf);
-  kernels.GqaStore(k, v, step.spans, shape_, step.kv);
 
   const Mat out = step.workspace.Take(x.rows, q_dim(), x.dtype);
   kernels.GqaAttention(q, step.spans, shape_, step.kv, out);

@@ -8,6 +8,7 @@
 #include "base/affinity.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "kernels/profile/profiling_kernels.h"
 
 namespace penstock {
 namespace {
@@ -72,6 +73,10 @@ RankFactory MakeLocalRankFactory(LocalRanksOptions options) {
     rank.team = std::make_unique<ThreadTeam>(static_cast<int>(cores.size()), cores,
                                              "stage." + std::to_string(stage_idx));
     ASSIGN_OR_RETURN(rank.kernels, MakeKernelsByName(shared->kernel_isa, *rank.team));
+    if (!shared->profiles.empty()) {
+      rank.profile = shared->profiles[stage_idx];
+      rank.kernels = MakeProfilingKernels(std::move(rank.kernels), *rank.profile);
+    }
     ASSIGN_OR_RETURN(rank.model, LoadModel(shared->model_dir, shared->config, shared->ranges[stage_idx],
                                            shared->model, *rank.kernels, [&](size_t done, size_t total) {
                                              progress->Report(stage_idx, done, total);

@@ -16,6 +16,14 @@
 #include "base/clock.h"
 
 namespace penstock {
+namespace {
+
+StepKind KindOf(const Step& step) {
+  const bool decodes = std::ranges::all_of(step.chunks, [](const Chunk& chunk) { return chunk.len == 1; });
+  return decodes ? StepKind::kDecode : StepKind::kPrefill;
+}
+
+}  // namespace
 
 Stage::Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options, const CancelSet& cancelled)
     : stage_idx_(stage_idx), runtime_(std::move(runtime)), options_(options), cancelled_(cancelled) {
@@ -29,15 +37,20 @@ Stage::Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options
 void Stage::Execute(StagePacket& packet, int64_t recv_us) {
   StageStamp stamp{.stage = stage_idx_, .recv_us = recv_us, .begin_us = NowUs(), .end_us = 0};
   DropCancelled(packet);
-  if (!packet.step->chunks.empty()) {
-    const ModelBatch batch = MakeBatch(*packet.step);
-    Mat hidden(packet.hidden.data(), options_.dtype, static_cast<int64_t>(batch.token_ids.size()),
-               model().config().hidden_dim);
-    runtime_.model->Forward(batch, hidden);
-    if (model().range().has_head) Sample(*packet.step, hidden, *packet.result);
-  }
+  if (!packet.step->chunks.empty()) RunModel(packet);
   stamp.end_us = NowUs();
   packet.result->stamps.push_back(stamp);
+}
+
+void Stage::RunModel(StagePacket& packet) {
+  OpProfile* const profile = runtime_.profile;
+  if (profile != nullptr) profile->BeginStep(KindOf(*packet.step), packet.step->num_tokens());
+  const ModelBatch batch = MakeBatch(*packet.step);
+  Mat hidden(packet.hidden.data(), options_.dtype, static_cast<int64_t>(batch.token_ids.size()),
+             model().config().hidden_dim);
+  runtime_.model->Forward(batch, hidden);
+  if (model().range().has_head) Sample(*packet.step, hidden, *packet.result);
+  if (profile != nullptr) profile->EndStep();
 }
 
 void Stage::DropCancelled(StagePacket& packet) {
@@ -127,6 +140,7 @@ void Stage::SampleRows(ConstMat hidden, size_t first, size_t count) {
                 hidden_dim * DTypeBytes(options_.dtype));
   }
   runtime_.model->Logits(rows, logits);
+  const int64_t begin_ns = runtime_.profile != nullptr ? OpProfile::NowNs() : 0;
   runtime_.team->ForEach(num_rows, [&](int64_t i, int thread_idx) {
     const WantedRow& wanted = wanted_[first + i];
     const std::span<float> row(logits.Row<float>(i), vocab_size);
@@ -137,6 +151,10 @@ void Stage::SampleRows(ConstMat hidden, size_t first, size_t count) {
       *wanted.token = sampler.Sample(wanted.chunk->seq, *wanted.chunk->sample, row);
     }
   });
+  if (runtime_.profile != nullptr) {
+    runtime_.profile->Record({.op = "Sample"}, begin_ns, OpProfile::NowNs(),
+                             {.flops = 0, .bytes = 4.0 * static_cast<double>(num_rows * vocab_size)});
+  }
 }
 
 }  // namespace penstock

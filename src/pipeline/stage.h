@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/thread_team.h"
+#include "kernels/profile/op_profile.h"
 #include "model/model.h"
 #include "pipeline/cancel_set.h"
 #include "plan/step.h"
@@ -24,6 +25,7 @@ struct RankRuntime {
   std::unique_ptr<ThreadTeam> team;
   std::unique_ptr<Kernels> kernels;  // may be null where the model brings its own (tests)
   std::unique_ptr<Model> model;
+  OpProfile* profile = nullptr;  // of the kernels; null: none is taken
 };
 
 // What travels from stage to stage: the step, its hidden states, and the result as far as it is known.
@@ -47,6 +49,7 @@ class Stage {
 
  private:
   void DropCancelled(StagePacket& packet);
+  void RunModel(StagePacket& packet);
   ModelBatch MakeBatch(const Step& step);
   void Sample(const Step& step, ConstMat hidden, StepResult& result);
   void SampleRows(ConstMat hidden, size_t first, size_t count);

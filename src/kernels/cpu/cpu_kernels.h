@@ -45,6 +45,8 @@ class CpuKernels : public Kernels {
   size_t MlaBlockBytes(const MlaShape& shape, int32_t block_size, DType dtype) const override;
   void GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
                 const KvLayerView& cache) override;
+  void GqaNormRopeStore(Mat q, Mat k, ConstMat v, const GqaNormRope& how, std::span<const SeqSpan> spans,
+                        const GqaShape& shape, const KvLayerView& cache) override;
   void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape,
                     const KvLayerView& cache, Mat out) override;
   void MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
@@ -59,6 +61,10 @@ class CpuKernels : public Kernels {
   size_t scratch_bytes() const override;
 
  private:
+  // Runs `tile`, filled in but for what depends on the tokens, over the tokens of all spans. Its views are
+  // those of row 0 of the step.
+  void RunGqaTiles(GqaTile tile, std::span<const SeqSpan> spans, const KvLayerView& cache);
+
   // body(begin, end) over rows, cut for the team where there is enough to do.
   template <typename Body>
   void ForRows(int64_t num_rows, int64_t num_cols, const Body& body);
@@ -70,6 +76,11 @@ class CpuKernels : public Kernels {
   CpuQuantizer quantizer_;  // of the input of Linear()
   CpuMoe moe_;
   CpuAttention attention_;
+  struct TokenRun {
+    const SeqSpan* span;
+    int32_t begin, end;  // tokens of it, in one block
+  };
+  std::vector<TokenRun> gqa_runs_;
 };
 
 }  // namespace penstock

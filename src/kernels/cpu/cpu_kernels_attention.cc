@@ -17,11 +17,6 @@ size_t CpuKernels::MlaBlockBytes(const MlaShape& shape, int32_t block_size, DTyp
   return attention_.MlaBlockBytes(shape, block_size, dtype);
 }
 
-void CpuKernels::GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
-                          const KvLayerView& cache) {
-  attention_.GqaStore(k, v, spans, shape, cache);
-}
-
 void CpuKernels::GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape,
                               const KvLayerView& cache, Mat out) {
   attention_.GqaAttention(q, spans, shape, cache, out);

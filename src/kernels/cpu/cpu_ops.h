@@ -111,6 +111,29 @@ struct RopeRows {
   const float* sin = nullptr;
 };
 
+// Tokens of one sequence, neighbours in one block of the cache: their q and k normed and rotated in place
+// (pairs (i, i + head_dim / 2)), then k and v stored (kv_layout.h).
+struct GqaTile {
+  RowsView q;  // data null: there is none to rotate
+  RowsView k;  // strides are even
+  ConstRowsView v;
+  DType dtype = DType::kF32;  // of q, k, v and of the cache
+  int32_t num_tokens = 0;
+  int32_t num_heads = 0;
+  int32_t num_kv_heads = 0;
+  int32_t head_dim = 0;           // a multiple of 16
+  const float* q_norm = nullptr;  // [head_dim]; null: none
+  const float* k_norm = nullptr;
+  float eps = 0.0f;
+  const int32_t* positions = nullptr;  // [num_tokens]
+  const float* cos = nullptr;          // whole tables; null: nothing is normed or rotated
+  const float* sin = nullptr;
+  std::byte* block = nullptr;  // kv head by kv head, its keys and its values
+  size_t head_bytes = 0;       // of the keys of a kv head, and of its values
+  int32_t block_size = 0;
+  int32_t at = 0;  // place of the first token in the block
+};
+
 struct CpuOps {
   // Preferred panel width, and the most rows of a GemmTile.
   int32_t panel_cols;
@@ -128,6 +151,7 @@ struct CpuOps {
                    DType dtype, int64_t num_rows, int64_t num_cols);
   void (*add)(ConstRowsView x, RowsView y, DType dtype, int64_t num_rows, int64_t num_cols);
   void (*rope)(const RopeRows& rows);
+  void (*gqa_tile)(const GqaTile& tile);
   // y[r, i] = silu(x[r, i]) * x[r, num_cols + i].
   void (*silu_mul)(ConstRowsView x, RowsView y, DType dtype, int64_t num_rows, int64_t num_cols);
   // sum[i] += weight * x[i].

@@ -6,6 +6,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dense_kernel.h"
 #include "kernels/cpu/gemm_kernel.h"
+#include "kernels/cpu/gqa_tile.h"
 #include "kernels/cpu/int8_quantize.h"
 
 namespace penstock {
@@ -24,6 +25,7 @@ constexpr CpuOps kCpuOpsTable = {
     .rms_norm = &RmsNorm<S>,
     .add = &AddRows<S>,
     .rope = &Rope<S>,
+    .gqa_tile = &RunGqaTile<S>,
     .silu_mul = &SiluMul<S>,
     .add_scaled = &AddScaled<S>,
 };

@@ -1,0 +1,127 @@
+// One forwarding method for each of Kernels. A method that is added there and not here would be taken from
+// the base class, past the kernels inside: profiling_kernels_test.cc looks for them.
+//
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/profile/profiling_kernels.h"
+
+#include <utility>
+
+#include "kernels/profile/op_work.h"
+
+namespace penstock {
+namespace {
+
+class ProfilingKernels : public Kernels {
+ public:
+  ProfilingKernels(std::unique_ptr<Kernels> inner, OpProfile& profile)
+      : inner_(std::move(inner)), profile_(profile) {}
+
+  std::string_view name() const override { return inner_->name(); }
+
+  std::unique_ptr<PackedMat> Pack(std::span<const ConstMat> parts, DType compute) override {
+    return inner_->Pack(parts, compute);
+  }
+  std::unique_ptr<PackedMat> PackInt8(std::span<const Int8Part> parts) override {
+    return inner_->PackInt8(parts);
+  }
+  std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) override {
+    return inner_->PackKvB(kv_b, shape, compute);
+  }
+
+  void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) override {
+    Time({"Linear", ArithmeticOf(w), {w.k(), w.n()}}, LinearWork(x, w, y, accumulate),
+         [&] { inner_->Linear(x, w, y, bias, accumulate); });
+  }
+  void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) override {
+    Time(Moves("Embed"), {0, 2 * MatBytes(y)}, [&] { inner_->Embed(ids, table, y); });
+  }
+  void RmsNorm(ConstMat x, const float* weight, float eps, Mat y) override {
+    Time(Moves("RmsNorm"), {0, 2 * MatBytes(x)}, [&] { inner_->RmsNorm(x, weight, eps, y); });
+  }
+  void HeadRmsNorm(Mat x, int32_t num_heads, int32_t head_dim, const float* weight, float eps) override {
+    const double bytes = 2 * MatBytes(x.Cols(0, int64_t{num_heads} * head_dim));
+    Time(Moves("HeadRmsNorm"), {0, bytes}, [&] { inner_->HeadRmsNorm(x, num_heads, head_dim, weight, eps); });
+  }
+  void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y) override {
+    Time(Moves("AddRmsNorm"), {0, 4 * MatBytes(x)}, [&] { inner_->AddRmsNorm(residual, x, weight, eps, y); });
+  }
+  void Add(ConstMat x, Mat y) override {
+    Time(Moves("Add"), {0, 3 * MatBytes(x)}, [&] { inner_->Add(x, y); });
+  }
+  void Rope(Mat x, int32_t num_heads, int32_t head_stride, std::span<const int32_t> positions,
+            const RopeTable& table, RopeStyle style) override {
+    const double bytes = 2 * MatBytes(x.Cols(0, int64_t{num_heads} * table.dim));
+    Time(Moves("Rope"), {0, bytes},
+         [&] { inner_->Rope(x, num_heads, head_stride, positions, table, style); });
+  }
+  void SiluMul(ConstMat gate_up, Mat y) override {
+    Time(Moves("SiluMul"), {0, 3 * MatBytes(y)}, [&] { inner_->SiluMul(gate_up, y); });
+  }
+
+  size_t GqaBlockBytes(const GqaShape& shape, int32_t block_size, DType dtype) const override {
+    return inner_->GqaBlockBytes(shape, block_size, dtype);
+  }
+  size_t MlaBlockBytes(const MlaShape& shape, int32_t block_size, DType dtype) const override {
+    return inner_->MlaBlockBytes(shape, block_size, dtype);
+  }
+  void GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
+                const KvLayerView& cache) override {
+    Time(Moves("GqaStore"), {0, 2 * (MatBytes(k) + MatBytes(v))},
+         [&] { inner_->GqaStore(k, v, spans, shape, cache); });
+  }
+  void GqaNormRopeStore(Mat q, Mat k, ConstMat v, const GqaNormRope& how, std::span<const SeqSpan> spans,
+                        const GqaShape& shape, const KvLayerView& cache) override {
+    Time(Moves("GqaNormRopeStore"), {0, 2 * (MatBytes(q) + MatBytes(v)) + 3 * MatBytes(k)},
+         [&] { inner_->GqaNormRopeStore(q, k, v, how, spans, shape, cache); });
+  }
+  void GqaAttention(ConstMat q, std::span<const SeqSpan> spans, const GqaShape& shape,
+                    const KvLayerView& cache, Mat out) override {
+    Time({"GqaAttention", ArithmeticOf(cache.dtype), {shape.num_heads, shape.head_dim}},
+         GqaWork(spans, shape, cache), [&] { inner_->GqaAttention(q, spans, shape, cache, out); });
+  }
+  void MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
+                const KvLayerView& cache) override {
+    Time(Moves("MlaStore"), {0, 2 * (MatBytes(latent) + MatBytes(k_rope))},
+         [&] { inner_->MlaStore(latent, k_rope, spans, shape, cache); });
+  }
+  void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape,
+                    const KvLayerView& cache, const PackedKvB& kv_b, Mat out, MlaForm form) override {
+    Time({"MlaAttention", ArithmeticOf(cache.dtype), {shape.num_heads, shape.kv_lora_rank}},
+         MlaWork(spans, shape, cache),
+         [&] { inner_->MlaAttention(q, spans, shape, cache, kv_b, out, form); });
+  }
+
+  void RouteTopK(ConstMat logits, const RouterShape& shape, int32_t* ids, float* weights) override {
+    Time(Moves("RouteTopK"), {0, MatBytes(logits)}, [&] { inner_->RouteTopK(logits, shape, ids, weights); });
+  }
+  void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
+              const ExpertWeights& experts, Mat y) override {
+    const bool any = !experts.gate_up.empty();
+    const int64_t inter = any ? experts.down[0]->k() : 0;
+    Time({"MoeMlp", any ? ArithmeticOf(*experts.gate_up[0]) : Arithmetic::kNone, {x.cols, inter}},
+         MoeWork(x, top_k, experts), [&] { inner_->MoeMlp(x, ids, weights, top_k, experts, y); });
+  }
+
+  size_t scratch_bytes() const override { return inner_->scratch_bytes(); }
+
+ private:
+  static OpKey Moves(std::string_view op) { return {op, Arithmetic::kNone, {0, 0}}; }
+
+  template <typename Call>
+  void Time(const OpKey& key, const OpWork& work, const Call& call) {
+    const int64_t begin_ns = OpProfile::NowNs();
+    call();
+    profile_.Record(key, begin_ns, OpProfile::NowNs(), work);
+  }
+
+  const std::unique_ptr<Kernels> inner_;
+  OpProfile& profile_;
+};
+
+}  // namespace
+
+std::unique_ptr<Kernels> MakeProfilingKernels(std::unique_ptr<Kernels> kernels, OpProfile& profile) {
+  return std::make_unique<ProfilingKernels>(std::move(kernels), profile);
+}
+
+}  // namespace penstock
