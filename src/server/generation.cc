@@ -119,8 +119,7 @@ void GenerationService::Job::Fail(const ApiError& error) {
     response_->Send(ErrorHttpResponse(error));
     return;
   }
-  response_->Write(fmt::format("data: {}\n\ndata: [DONE]\n\n", ErrorJson(error)));
-  response_->EndStream();
+  response_->EndStream(fmt::format("data: {}\n\ndata: [DONE]\n\n", ErrorJson(error)));
 }
 
 void GenerationService::Job::Register(const std::string& id) {
@@ -276,8 +275,10 @@ void GenerationService::Job::Drain() {
   if (answer_->request().stream) {
     if (finished) answer_->AppendEnd(&events);
     if (!events.empty()) StartStream();
-    response_->Write(events);
-    if (finished) response_->EndStream();
+    if (finished)
+      response_->EndStream(events);
+    else
+      response_->Write(events);
   } else if (finished) {
     response_->Send(
         {.status = 200, .content_type = "application/json", .headers = {}, .body = answer_->Whole()});

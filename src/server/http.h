@@ -58,7 +58,9 @@ class ResponseWriter {
   // The head of an answer of unknown length; response.body is not used.
   virtual void StartStream(HttpResponse response) = 0;
   virtual void Write(std::string_view data) = 0;
-  virtual void EndStream() = 0;
+  // `last_data` and the end go out together, so that a client that stops reading at its [DONE] has the end of
+  // the answer with it, and can use the connection again instead of closing it.
+  virtual void EndStream(std::string_view last_data) = 0;
   virtual bool started() const = 0;  // Send() or StartStream() has been called
 
   // The client reads slower than we write: more than options.high_water_bytes wait. Write() still takes data,

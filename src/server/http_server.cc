@@ -86,7 +86,7 @@ class Exchange : public ResponseWriter {
   void Send(HttpResponse response) override;
   void StartStream(HttpResponse response) override;
   void Write(std::string_view data) override;
-  void EndStream() override;
+  void EndStream(std::string_view last_data) override;
   bool started() const override { return status_ != 0; }
   bool congested() const override;
   void OnDrained(std::function<void()> callback) override { on_drained_ = std::move(callback); }
@@ -114,6 +114,7 @@ class Exchange : public ResponseWriter {
 
  private:
   void AppendHead(const HttpResponse& response, std::string_view framing);
+  void AppendChunk(std::string_view data);
   void Complete();
 
   const std::shared_ptr<IoLoop> loop_;
@@ -262,16 +263,21 @@ void Exchange::StartStream(HttpResponse response) {
 
 void Exchange::Write(std::string_view data) {
   if (!connection_ || complete_ || data.empty()) return;
+  AppendChunk(data);
+  connection_->Pump();
+}
+
+void Exchange::AppendChunk(std::string_view data) {
   last_write_us_ = NowUs();
   if (head_only_) return;
   if (chunked_) connection_->Append(fmt::format("{:x}\r\n", data.size()));
   connection_->Append(data);
   if (chunked_) connection_->Append("\r\n");
-  connection_->Pump();
 }
 
-void Exchange::EndStream() {
+void Exchange::EndStream(std::string_view last_data) {
   if (!connection_ || complete_) return;
+  if (!last_data.empty()) AppendChunk(last_data);
   if (chunked_ && !head_only_) connection_->Append("0\r\n\r\n");
   Complete();
 }

@@ -218,7 +218,7 @@ TEST_F(HttpServerTest, DisconnectCallsOnGoneOnce) {
   server_->Post([&] {  // an answer to nobody
     held_->Send({});
     held_->Write("x");
-    held_->EndStream();
+    held_->EndStream("y");
     done = true;
   });
   EXPECT_TRUE(Eventually([&] { return done.load(); }));

@@ -50,6 +50,20 @@ TEST_F(StreamTest, ChatStream) {
   }
 }
 
+// Clients stop reading at [DONE] (AISBench, openai): what had not come by then would cost them their
+// connection.
+TEST_F(StreamTest, TheEndOfTheBodyComesWithDone) {
+  Start();
+  engine_.SetScript({.text = "Hi"});
+  const std::string body = Chat({{"stream", true}}).dump();
+  for (int i = 0; i < 100; ++i) {
+    TestClient client(port());
+    client.SendRaw(TestClient::Format("POST", "/v1/chat/completions", body));
+    const std::string answer = client.ReadUntil("data: [DONE]");
+    ASSERT_TRUE(answer.ends_with("data: [DONE]\n\n\r\n0\r\n\r\n")) << "request " << i << ": " << answer;
+  }
+}
+
 TEST_F(StreamTest, NothingIsSentBeforeTheFirstToken) {
   options_.sse_keep_alive_interval_seconds = 0;
   Start();
