@@ -13,7 +13,7 @@ source tools/env.sh
 targets=()
 options=()
 if [[ "${1:-}" == --tests ]]; then
-  options+=(-DPENSTOCK_TESTS=ON -DPENSTOCK_BENCH=ON)
+  options+=(-DPENSTOCK_TESTS=ON -DPENSTOCK_BENCH=ON "-DPENSTOCK_WERROR=${PENSTOCK_WERROR:-OFF}")
 else
   targets=("$@")
   [[ -f build/build.ninja ]] || options+=(-DPENSTOCK_TESTS=OFF -DPENSTOCK_BENCH=OFF)

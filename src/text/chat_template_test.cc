@@ -47,7 +47,9 @@ TEST(ChatTemplate, RendersConversationsAsTransformers) {
       ++num_texts;
     } else {
       EXPECT_FALSE(text.ok()) << what << *text;
-      if (!text.ok()) EXPECT_EQ(text.status().code(), StatusCode::kInvalidArgument);
+      if (!text.ok()) {
+        EXPECT_EQ(text.status().code(), StatusCode::kInvalidArgument);
+      }
     }
   }
   EXPECT_GT(num_texts, 150);

@@ -2,7 +2,7 @@
 // once, and is stored while it is in the first-level cache. For the per-ISA sources only.
 //
 //   keys    tokens [t][dim] -> words [dim / n][block_size]   n numbers to a 32-bit word: 8 × 8 transpositions
-//   values  tokens [t][dim] -> bf16: [t / 2][dim] words of two tokens; f32: rows as they are
+//   values  tokens [t][dim] -> for each 64 dimensions, bf16: [t / 2][64] words of two tokens; f32: [t][64]
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -13,6 +13,7 @@
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dense_kernel.h"
+#include "kernels/cpu/kv_layout.h"
 #include "kernels/cpu/row_access.h"
 
 namespace penstock {
@@ -75,7 +76,8 @@ void StoreKeys(const uint32_t* keys, int64_t stride, int64_t num_tokens, int64_t
   }
 }
 
-// Values of tokens at places [at, at + num_tokens) of the block; dst: the kv head's first value.
+// A panel of values, `dim` wide, of tokens at places [at, at + num_tokens) of the block; dst: the panel's
+// first.
 template <typename S>
 void StoreValues(const float* values, int64_t stride, int64_t at, int64_t num_tokens, int64_t dim,
                  float* dst) {
@@ -121,8 +123,12 @@ void RunGqaTile(const GqaTile& tile) {
       StoreKeys<S>(reinterpret_cast<const uint32_t*>(RowOf<T>(tile.k, 0) + h * tile.head_dim),
                    tile.k.stride / kPerWord, tile.num_tokens, tile.head_dim / kPerWord,
                    reinterpret_cast<uint32_t*>(keys) + tile.at, tile.block_size);
-      StoreValues<S>(RowOf<T>(tile.v, 0) + h * tile.head_dim, tile.v.stride, tile.at, tile.num_tokens,
-                     tile.head_dim, reinterpret_cast<T*>(keys + tile.head_bytes));
+      const T* values = RowOf<T>(tile.v, 0) + h * tile.head_dim;
+      T* dst = reinterpret_cast<T*>(keys + tile.head_bytes);
+      for (int64_t panel = 0; panel < tile.head_dim; panel += kValuePanel) {
+        StoreValues<S>(values + panel, tile.v.stride, tile.at, tile.num_tokens,
+                       ValuePanelWidth(panel, tile.head_dim), dst + panel * tile.block_size);
+      }
     }
   });
 }

@@ -35,15 +35,19 @@ class ProfilingKernels : public Kernels {
   void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) override {
     Time(Moves("Embed"), {0, 2 * MatBytes(y)}, [&] { inner_->Embed(ids, table, y); });
   }
-  void RmsNorm(ConstMat x, const float* weight, float eps, Mat y) override {
-    Time(Moves("RmsNorm"), {0, 2 * MatBytes(x)}, [&] { inner_->RmsNorm(x, weight, eps, y); });
+  void RmsNorm(ConstMat x, const float* weight, float eps, Mat y, const float* bias) override {
+    Time(Moves("RmsNorm"), {0, 2 * MatBytes(x)}, [&] { inner_->RmsNorm(x, weight, eps, y, bias); });
   }
-  void HeadRmsNorm(Mat x, int32_t num_heads, int32_t head_dim, const float* weight, float eps) override {
+  void HeadRmsNorm(Mat x, int32_t num_heads, int32_t head_dim, const float* weight, float eps,
+                   const float* bias) override {
     const double bytes = 2 * MatBytes(x.Cols(0, int64_t{num_heads} * head_dim));
-    Time(Moves("HeadRmsNorm"), {0, bytes}, [&] { inner_->HeadRmsNorm(x, num_heads, head_dim, weight, eps); });
+    Time(Moves("HeadRmsNorm"), {0, bytes},
+         [&] { inner_->HeadRmsNorm(x, num_heads, head_dim, weight, eps, bias); });
   }
-  void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y) override {
-    Time(Moves("AddRmsNorm"), {0, 4 * MatBytes(x)}, [&] { inner_->AddRmsNorm(residual, x, weight, eps, y); });
+  void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y,
+                  const float* bias) override {
+    Time(Moves("AddRmsNorm"), {0, 4 * MatBytes(x)},
+         [&] { inner_->AddRmsNorm(residual, x, weight, eps, y, bias); });
   }
   void Add(ConstMat x, Mat y) override {
     Time(Moves("Add"), {0, 3 * MatBytes(x)}, [&] { inner_->Add(x, y); });
