@@ -1,6 +1,6 @@
 """All chunk policies on a real pipeline of two stages, in turn in one run, against what was predicted.
 
-    python3 bench/policies.py [--layers 4] [--input-len 15360] [--iterations 5] [--warm-ups 5]
+    python3 bench/policies.py [--layers 4] [--input-len 14336] [--iterations 5] [--warm-ups 5]
 
 The model is a Qwen3 of random weights, the prompt so long that attention is about 62 % of the work, as in the seed's
 128k cell. Static and the heuristics get a quarter of the prompt as their chunk, as there; the heuristics may go down to
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,14 +29,19 @@ def run(command, env=None):
     return result.stdout
 
 
+def ratio(row, other):
+    """Round by round, because machines drift: the policies of a round ran one after the other."""
+    return statistics.median(a / b for a, b in zip(row["ttfts_s"], other["ttfts_s"]))
+
+
 def goals(rows, fit, attention_share):
     """(what, got, relation, goal): the figures that a quiet machine must reach."""
     optimal, static, equal = rows["optimal"], rows["static"], rows["equal-latency"]
     yield "attention's share of the work", attention_share, "~", 0.62
     yield "optimal: share of the time in which stages work", sum(optimal["stage_busy_share"]) / 2, ">=", 0.97
     yield "optimal: pure work / (stages x time)", optimal["efficiency"], ">=", 0.90
-    yield "optimal / static", optimal["ttft_s"] / static["ttft_s"], "<=", 0.78
-    yield "optimal / equal-latency", optimal["ttft_s"] / equal["ttft_s"], "<=", 0.93
+    yield "optimal / static", ratio(optimal, static), "<=", 0.78
+    yield "optimal / equal-latency", ratio(optimal, equal), "<=", 0.93
     yield "hop between stages, ms per chunk", fit["hop_gap_us"] / 1000, "<=", 0.5
     yield "model on unseen steps: median error", fit["unseen"]["median_error"], "<=", 0.03
     yield "model on unseen steps: p90 error", fit["unseen"]["p90_error"], "<=", 0.08
@@ -51,7 +57,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--penstock", default=ROOT / "build/penstock")
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--input-len", type=int, default=15360)
+    parser.add_argument("--input-len", type=int, default=14336)
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--warm-ups", type=int, default=5, help="calibrates the policies that learn")
     args = parser.parse_args()
