@@ -23,6 +23,7 @@ inline constexpr int kExitUsage = 2;
 int RunServe(std::span<const std::string> args);
 int RunComplete(std::span<const std::string> args);
 int RunBenchLatency(std::span<const std::string> args);
+int RunBenchKernels(std::span<const std::string> args);
 int RunCalibrate(std::span<const std::string> args);
 int RunSimulate(std::span<const std::string> args);
 int RunPlan(std::span<const std::string> args);

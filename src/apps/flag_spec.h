@@ -56,6 +56,7 @@ std::span<const FlagSpec> UnsupportedSystemFlags();
 std::span<const FlagSpec> UnsupportedFrontendFlags();
 std::span<const FlagSpec> CompleteFlags();      // of `complete` only
 std::span<const FlagSpec> BenchLatencyFlags();  // of `bench latency` only
+std::span<const FlagSpec> BenchKernelsFlags();  // of `bench kernels`
 std::span<const FlagSpec> CalibrateFlags();     // of `calibrate` only
 std::span<const FlagSpec> SimulationFlags();    // of `simulate` and `plan`
 std::span<const FlagSpec> SimulateFlags();      // of `simulate` only
@@ -64,6 +65,7 @@ std::span<const FlagSpec> PlanFlags();          // of `plan` only
 FlagTable ServeTable();
 FlagTable CompleteTable();
 FlagTable BenchLatencyTable();
+FlagTable BenchKernelsTable();
 FlagTable CalibrateTable();
 FlagTable SimulateCommandTable();
 FlagTable PlanCommandTable();

@@ -40,7 +40,7 @@ constexpr FlagSpec kImplementedFlags[] = {
      1, 4096},
     {"kernel-isa", "", kString, kDo, "penstock", "auto",
      "Kernels: auto (the best that this processor can run), ref (plain loops, slow), or a name: generic, "
-     "avx2, avx512, avx512_bf16, …"},
+     "avx2, avx512, avx512_vnni, avx512_bf16, …"},
     {"trace-file", "--trace", kString, kDo, "penstock", "",
      "Write a timeline of every step on every stage to this file (Chrome trace JSON; ui.perfetto.dev opens "
      "it)."},

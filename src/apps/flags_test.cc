@@ -232,8 +232,8 @@ TEST(Flags, UnsupportedOnesPassWithHarmlessValues) {
 }
 
 TEST(FlagTables, AreConsistent) {
-  for (const FlagTable& table :
-       {ServeTable(), CompleteTable(), BenchLatencyTable(), SimulateCommandTable(), PlanCommandTable()}) {
+  for (const FlagTable& table : {ServeTable(), CompleteTable(), BenchLatencyTable(), BenchKernelsTable(),
+                                 SimulateCommandTable(), PlanCommandTable()}) {
     std::set<std::string_view> names;
     for (const auto& specs : table) {
       for (const FlagSpec& spec : specs) {
@@ -248,8 +248,8 @@ TEST(FlagTables, AreConsistent) {
 }
 
 TEST(FlagHelp, ListsEveryFlag) {
-  for (const FlagTable& table :
-       {ServeTable(), CompleteTable(), BenchLatencyTable(), SimulateCommandTable(), PlanCommandTable()}) {
+  for (const FlagTable& table : {ServeTable(), CompleteTable(), BenchLatencyTable(), BenchKernelsTable(),
+                                 SimulateCommandTable(), PlanCommandTable()}) {
     const std::string plain = CommandHelp("usage", "about", table, "");
     const std::string all = CommandHelp("usage", "about", table, "all");
     for (const auto& specs : table) {
@@ -274,6 +274,7 @@ TEST(FlagHelp, FindsGroupsAndWords) {
   EXPECT_EQ(word.find("--max-model-len"), std::string::npos);
   EXPECT_NE(CommandHelp("usage", "about", ServeTable(), "xyzzy").find("No group or flag"), std::string::npos);
   EXPECT_NE(MainHelp().find("bench latency"), std::string::npos);
+  EXPECT_NE(MainHelp().find("bench kernels"), std::string::npos);
 }
 
 TEST(FlagMarkdown, DocsCliMdIsUpToDate) {

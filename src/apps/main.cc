@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   if (command == "serve") return RunServe(all.subspan(1));
   if (command == "complete") return RunComplete(all.subspan(1));
   if (command == "bench" && words.size() > 1 && words[1] == "latency") return RunBenchLatency(all.subspan(2));
+  if (command == "bench" && words.size() > 1 && words[1] == "kernels") return RunBenchKernels(all.subspan(2));
   if (command == "calibrate") return RunCalibrate(all.subspan(1));
   if (command == "simulate") return RunSimulate(all.subspan(1));
   if (command == "plan") return RunPlan(all.subspan(1));
@@ -32,7 +33,8 @@ int main(int argc, char** argv) {
   if (command.empty()) {
     fmt::print(stderr, "{}", MainHelp());
   } else if (command == "bench") {
-    fmt::print(stderr, "error: bench: got {}, expected latency\n", words.size() > 1 ? words[1] : "nothing");
+    fmt::print(stderr, "error: bench: got {}, expected latency or kernels\n",
+               words.size() > 1 ? words[1] : "nothing");
   } else {
     fmt::print(stderr,
                "error: unknown command {}, expected serve, complete, bench, calibrate, simulate, plan or "

@@ -29,10 +29,11 @@ struct CpuBackend {
 inline std::vector<CpuBackend> TestedBackends() {
   std::vector<CpuBackend> backends;
   for (const CpuIsa isa : SupportedCpuIsas()) {
-    const CpuOps& ops = isa == CpuIsa::kAvx512Bf16 ? Avx512Bf16CpuOps()
-                        : isa == CpuIsa::kAvx512   ? Avx512CpuOps()
-                        : isa == CpuIsa::kAvx2     ? Avx2CpuOps()
-                                                   : GenericCpuOps();
+    const CpuOps& ops = isa == CpuIsa::kAvx512Bf16   ? Avx512Bf16CpuOps()
+                        : isa == CpuIsa::kAvx512Vnni ? Avx512VnniCpuOps()
+                        : isa == CpuIsa::kAvx512     ? Avx512CpuOps()
+                        : isa == CpuIsa::kAvx2       ? Avx2CpuOps()
+                                                     : GenericCpuOps();
     backends.push_back({std::string(CpuIsaName(isa)), &ops});
   }
   if (backends[0].name == "generic") return backends;

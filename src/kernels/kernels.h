@@ -159,7 +159,7 @@ class Kernels {
  public:
   virtual ~Kernels() = default;
 
-  // "ref", "avx2", "avx512", "avx512_bf16", …
+  // "ref", "avx2", "avx512", "avx512_vnni", "avx512_bf16", …
   virtual std::string_view name() const = 0;
 
   // --- weights
@@ -274,7 +274,8 @@ class Kernels {
 std::unique_ptr<Kernels> MakeRefKernels();
 
 // The fastest kernels that this processor can run. `isa`: "auto", or a name to force ("avx2", "avx512",
-// "avx512_bf16", "generic"); null if this processor or build lacks it. `team` outlives the kernels.
+// "avx512_vnni", "avx512_bf16", "generic"); null if this processor or build lacks it. `team` outlives the
+// kernels.
 std::unique_ptr<Kernels> MakeCpuKernels(ThreadTeam& team, std::string_view isa = "auto");
 
 // The names that MakeCpuKernels accepts on this machine, best first.

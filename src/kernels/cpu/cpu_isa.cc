@@ -19,9 +19,9 @@ bool HasAvx512() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
-bool HasAvx512Bf16() {
-  return HasAvx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
-}
+bool HasAvx512Vnni() { return HasAvx512() && __builtin_cpu_supports("avx512vnni"); }
+
+bool HasAvx512Bf16() { return HasAvx512Vnni() && __builtin_cpu_supports("avx512bf16"); }
 
 }  // namespace
 
@@ -29,6 +29,7 @@ std::vector<CpuIsa> SupportedCpuIsas() {
   __builtin_cpu_init();
   std::vector<CpuIsa> isas;
   if (HasAvx512Bf16()) isas.push_back(CpuIsa::kAvx512Bf16);
+  if (HasAvx512Vnni()) isas.push_back(CpuIsa::kAvx512Vnni);
   if (HasAvx512()) isas.push_back(CpuIsa::kAvx512);
   if (HasAvx2()) isas.push_back(CpuIsa::kAvx2);
   isas.push_back(CpuIsa::kGeneric);

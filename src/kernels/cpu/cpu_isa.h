@@ -8,7 +8,7 @@
 
 namespace penstock {
 
-enum class CpuIsa { kGeneric, kAvx2, kAvx512, kAvx512Bf16 };
+enum class CpuIsa { kGeneric, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16 };
 
 constexpr std::string_view CpuIsaName(CpuIsa isa) {
   switch (isa) {
@@ -18,6 +18,8 @@ constexpr std::string_view CpuIsaName(CpuIsa isa) {
       return "avx2";
     case CpuIsa::kAvx512:
       return "avx512";
+    case CpuIsa::kAvx512Vnni:
+      return "avx512_vnni";
     case CpuIsa::kAvx512Bf16:
       return "avx512_bf16";
   }

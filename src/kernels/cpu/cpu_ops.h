@@ -161,6 +161,7 @@ struct CpuOps {
 const CpuOps& GenericCpuOps();
 const CpuOps& Avx2CpuOps();
 const CpuOps& Avx512CpuOps();
-const CpuOps& Avx512Bf16CpuOps();
+const CpuOps& Avx512VnniCpuOps();
+const CpuOps& Avx512Bf16CpuOps();  // and VNNI
 
 }  // namespace penstock

@@ -11,6 +11,8 @@ const CpuOps& DenseTable(CpuIsa isa) {
   switch (isa) {
     case CpuIsa::kAvx512Bf16:
       return Avx512Bf16CpuOps();
+    case CpuIsa::kAvx512Vnni:
+      return Avx512VnniCpuOps();
     case CpuIsa::kAvx512:
       return Avx512CpuOps();
     case CpuIsa::kAvx2:
@@ -25,6 +27,7 @@ const AttentionOps& AttentionTable(CpuIsa isa) {
   switch (isa) {
     case CpuIsa::kAvx512Bf16:
       return Avx512Bf16AttentionOps();
+    case CpuIsa::kAvx512Vnni:
     case CpuIsa::kAvx512:
       return Avx512AttentionOps();
     case CpuIsa::kAvx2:
