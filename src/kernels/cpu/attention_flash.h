@@ -165,16 +165,20 @@ static void FlashTile(const typename W::Element* q, int64_t ldq, int64_t num_row
   using Rows = PieceRows<typename W::Word>;
   constexpr int64_t kTileRows = S::kTileRows;
   if (seen.Visible(num_rows - 1) == 0) return;
-  auto rows_at = [&](int64_t r) { return static_cast<int>(num_rows - r < kTileRows ? num_rows - r : kTileRows); };
+  auto rows_at = [&](int64_t r) {
+    return static_cast<int>(num_rows - r < kTileRows ? num_rows - r : kTileRows);
+  };
   for (int64_t row = 0; row < tile.key_depth; row += kPanelRows<W>) {
     const int64_t words = tile.key_depth - row < kPanelRows<W> ? tile.key_depth - row : kPanelRows<W>;
     for (int i = 0; i < tile.num_key_panels; ++i) {
       const auto& panel = tile.key_panels[i];
       const Rows keys{&panel.data, words, row * panel.stride, panel.stride};
       const int vecs = static_cast<int>(panel.width / S::kLanes);
-      for (int64_t r = seen.FirstRowSeeing(panel.column) / kTileRows * kTileRows; r < num_rows; r += kTileRows) {
-        AnyTile<WordStep<W>, kTileRows, S::kTileVecs>(rows_at(r), vecs, q + r * ldq + row * W::kPerWord, ldq, keys,
-                                                      words, scores + r * lds + panel.column, lds, row > 0);
+      for (int64_t r = seen.FirstRowSeeing(panel.column) / kTileRows * kTileRows; r < num_rows;
+           r += kTileRows) {
+        AnyTile<WordStep<W>, kTileRows, S::kTileVecs>(rows_at(r), vecs, q + r * ldq + row * W::kPerWord, ldq,
+                                                      keys, words, scores + r * lds + panel.column, lds,
+                                                      row > 0);
         ahead.Step();
       }
     }

@@ -24,7 +24,8 @@ constexpr int64_t kThinRows = 16;  // up to here operands are read where they li
 template <class W>
 static int64_t NumRegisterTiles(int64_t num_rows, int64_t num_keys, int64_t value_dim) {
   constexpr int64_t kWidth = KeyTile<W>::kWidth, kRows = W::Simd::kTileRows;
-  return (num_rows + kRows - 1) / kRows * ((num_keys + kWidth - 1) / kWidth + (value_dim + kWidth - 1) / kWidth);
+  return (num_rows + kRows - 1) / kRows *
+         ((num_keys + kWidth - 1) / kWidth + (value_dim + kWidth - 1) / kWidth);
 }
 
 // Keys [key0, key0 + num_keys) of a paged cache that must be decoded, for few rows: what FlashTile does,
@@ -132,7 +133,9 @@ static void RunFlash(const FlashTask& task, void* memory) {
 
   const int64_t seen_by_last = task.q.pos + (task.row_end - 1) / task.q.group + 1;
   const int64_t key_end = seen_by_last < task.key_end ? seen_by_last : task.key_end;
-  auto tile_end = [&](int64_t key0) { return key_end - key0 < task.key_tile ? key_end : key0 + task.key_tile; };
+  auto tile_end = [&](int64_t key0) {
+    return key_end - key0 < task.key_tile ? key_end : key0 + task.key_tile;
+  };
   for (int64_t key0 = task.key_begin; key0 < key_end; key0 += task.key_tile) {
     const int64_t end = tile_end(key0);
     FlashStep<W, CacheT, kLatent>(task, key0, end - key0, tile_end(end), scratch);

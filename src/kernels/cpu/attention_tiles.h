@@ -34,8 +34,8 @@ PENSTOCK_INLINE void ForBlockPieces(const KeySource& source, int64_t begin, int6
   }
 }
 
-// The keys and values of a tile, for products of rows with them: where they lie in the blocks of the cache, or
-// packed in scratch.
+// The keys and values of a tile, for products of rows with them: where they lie in the blocks of the cache,
+// or packed in scratch.
 template <class W>
 struct KeyTile {
   using Word = typename W::Word;
@@ -49,8 +49,8 @@ struct KeyTile {
     int64_t width;   // keys, a multiple of 16
   };
 
-  int64_t key_depth;    // word rows of a panel of keys
-  int64_t value_dim;    // columns of all panels of values
+  int64_t key_depth;  // word rows of a panel of keys
+  int64_t value_dim;  // columns of all panels of values
   Panels<W> packed_keys;
   Panels<W> packed_values;
 
@@ -159,8 +159,8 @@ class BlockPrefetcher {
 
   PENSTOCK_MEMBER void Step() {
     if (block_ == end_block_) return;
-    const std::byte* data = source_.cache.data + source_.block_ids[block_] * source_.cache.block_bytes +
-                            source_.key_offset;
+    const std::byte* data =
+        source_.cache.data + source_.block_ids[block_] * source_.cache.block_bytes + source_.key_offset;
     const int64_t stop = offset_ + bytes_per_step_ < bytes_ ? offset_ + bytes_per_step_ : bytes_;
     for (; offset_ < stop; offset_ += kLine) __builtin_prefetch(data + offset_, 0, 2);
     if (offset_ < bytes_) return;
