@@ -15,10 +15,10 @@
 namespace penstock {
 namespace {
 
-// A row tile's queries, scores and sums should stay in the L2 cache beside a tile of keys; a packed tile of
-// keys serves some row tiles.
-constexpr int64_t kRowTileBytes = 148 << 10;
-constexpr int64_t kRowTilesPerTask = 3;
+// A row tile's queries, scores and sums should be in the nearer half of the L2 cache; a tile of keys serves
+// some row tiles.
+constexpr int64_t kRowTileBytes = 74 << 10;
+constexpr int64_t kRowTilesPerTask = 12;
 constexpr int64_t kRowGrain = 12;  // a multiple of the register tiles' rows
 constexpr int32_t kMinPartKeys = 512;
 
