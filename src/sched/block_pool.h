@@ -32,9 +32,9 @@ class BlockPool {
   int32_t num_findable() const { return static_cast<int32_t>(by_hash_.size()); }
   int32_t num_holders(BlockId block) const { return blocks_[Index(block)].num_holders; }
 
-  // `count` free blocks, or the oldest cached ones where there are no free ones, each with one holder. Of free
-  // ones the last that became free comes first: its memory is there already, and may still be in a processor's
-  // cache. REQUIRES: count <= num_allocatable().
+  // `count` free blocks, or the oldest cached ones where there are no free ones, each with one holder. Of
+  // free ones the last that became free comes first: its memory is there already, and may still be in a
+  // processor's cache. REQUIRES: count <= num_allocatable().
   std::vector<BlockId> Allocate(int32_t count);
 
   // One more holder of a held or cached block.
