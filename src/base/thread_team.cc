@@ -56,7 +56,7 @@ ThreadTeam::~ThreadTeam() {
   for (std::thread& helper : helpers_) helper.join();
 }
 
-void ThreadTeam::Run(const std::function<void(int)>& task) {
+void ThreadTeam::Run(FunctionRef<void(int)> task) {
   if (num_threads_ == 1) return task(0);
   task_ = &task;
   pending_.store(num_threads_ - 1, std::memory_order_relaxed);
@@ -89,8 +89,7 @@ void ThreadTeam::HelperLoop(int thread_idx, int core) {
   }
 }
 
-void ThreadTeam::ParallelFor(int64_t count, int64_t grain,
-                             const std::function<void(int64_t, int64_t)>& body) {
+void ThreadTeam::ParallelFor(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_t)> body) {
   const int64_t pieces = CeilDiv(count, grain);
   if (num_threads_ == 1 || pieces <= 1) {
     if (count > 0) body(0, count);
@@ -103,7 +102,7 @@ void ThreadTeam::ParallelFor(int64_t count, int64_t grain,
   });
 }
 
-void ThreadTeam::ForEach(int64_t count, const std::function<void(int64_t, int)>& body) {
+void ThreadTeam::ForEach(int64_t count, FunctionRef<void(int64_t, int)> body) {
   std::atomic<int64_t> next{0};
   Run([&](int thread_idx) {
     for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(i, thread_idx);

@@ -14,12 +14,12 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
+#include "base/function_ref.h"
 
 namespace penstock {
 
@@ -35,21 +35,21 @@ class ThreadTeam {
   int size() const { return num_threads_; }
 
   // Runs task(thread_idx) on every member, thread_idx in [0, size()), and returns when all have ended.
-  void Run(const std::function<void(int thread_idx)>& task);
+  void Run(FunctionRef<void(int thread_idx)> task);
 
   // Runs body(begin, end) over [0, count) cut in size() pieces that are multiples of `grain` (but the last).
-  void ParallelFor(int64_t count, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body);
+  void ParallelFor(int64_t count, int64_t grain, FunctionRef<void(int64_t begin, int64_t end)> body);
 
   // Runs body(item) for every item in [0, count), handed out one at a time: for items of unequal cost.
-  void ForEach(int64_t count, const std::function<void(int64_t item, int thread_idx)>& body);
+  void ForEach(int64_t count, FunctionRef<void(int64_t item, int thread_idx)> body);
 
  private:
   void HelperLoop(int thread_idx, int core);
 
   const int num_threads_;
-  const std::function<void(int)>* task_ = nullptr;  // published by epoch_
-  std::atomic<uint64_t> epoch_{0};                  // one more for each Run()
-  std::atomic<int> pending_{0};                     // helpers that have not ended the current task
+  const FunctionRef<void(int)>* task_ = nullptr;  // published by epoch_
+  std::atomic<uint64_t> epoch_{0};                // one more for each Run()
+  std::atomic<int> pending_{0};                   // helpers that have not ended the current task
   std::atomic<bool> stop_{false};
   std::mutex mutex_;  // only for sleeping
   std::condition_variable wake_;

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipeline/pipeline.h"
 
+#include <cstring>
 #include <limits>
 #include <string>
 #include <utility>
@@ -66,7 +67,11 @@ void Pipeline::StageLoop(int32_t stage_idx, const RankFactory& make_rank, Bounde
                          static_cast<size_t>(stage.model().config().hidden_dim);
     const int32_t count =
         options_.num_hidden_buffers > 0 ? options_.num_hidden_buffers : NumHiddenBuffers(options_.num_stages);
-    for (int32_t i = 0; i < count; ++i) free_hidden_.Push(Buffer(bytes));
+    for (int32_t i = 0; i < count; ++i) {
+      Buffer hidden(bytes);
+      std::memset(hidden.data(), 0, bytes);  // paged in here, not in the first steps
+      free_hidden_.Push(std::move(hidden));
+    }
   }
   ready.Push(OkStatus());
 

@@ -12,7 +12,7 @@ BlockPool::BlockPool(int32_t num_blocks)
     : blocks_(static_cast<size_t>(num_blocks) + 2), free_list_(num_blocks), cached_list_(num_blocks + 1) {
   CHECK_GE(num_blocks, 0);
   for (int32_t list : {free_list_, cached_list_}) blocks_[list].prev = blocks_[list].next = list;
-  for (BlockId block = 0; block < num_blocks; ++block) Append(free_list_, block);
+  for (BlockId block = 0; block < num_blocks; ++block) InsertBefore(free_list_, block);
 }
 
 size_t BlockPool::Index(BlockId block) const {
@@ -20,13 +20,15 @@ size_t BlockPool::Index(BlockId block) const {
   return static_cast<size_t>(block);
 }
 
-void BlockPool::Append(int32_t list, BlockId block) {
-  const int32_t last = blocks_[list].prev;
-  blocks_[block].prev = last;
-  blocks_[block].next = list;
-  blocks_[last].next = block;
-  blocks_[list].prev = block;
+void BlockPool::InsertBefore(int32_t next, BlockId block) {
+  const int32_t prev = blocks_[next].prev;
+  blocks_[block].prev = prev;
+  blocks_[block].next = next;
+  blocks_[prev].next = block;
+  blocks_[next].prev = block;
 }
+
+void BlockPool::InsertFree(BlockId block) { InsertBefore(blocks_[free_list_].next, block); }
 
 void BlockPool::Unlink(BlockId block) {
   Block& entry = blocks_[block];
@@ -41,7 +43,7 @@ void BlockPool::Forget(BlockId block) {
   blocks_[block].hash.reset();
 }
 
-BlockId BlockPool::TakeOldest() {
+BlockId BlockPool::TakeFirst() {
   const bool any_free = blocks_[free_list_].next != free_list_;
   const BlockId block = blocks_[any_free ? free_list_ : cached_list_].next;
   Unlink(block);
@@ -53,7 +55,7 @@ std::vector<BlockId> BlockPool::Allocate(int32_t count) {
   CHECK_LE(count, num_allocatable());
   std::vector<BlockId> allocated(count);
   for (BlockId& block : allocated) {
-    block = TakeOldest();
+    block = TakeFirst();
     blocks_[block].num_holders = 1;
   }
   num_held_ += count;
@@ -75,7 +77,10 @@ void BlockPool::Release(BlockId block) {
   CHECK_GT(entry.num_holders, 0) << "block " << block;
   if (--entry.num_holders > 0) return;
   --num_held_;
-  Append(entry.hash ? cached_list_ : free_list_, block);
+  if (entry.hash)
+    InsertBefore(cached_list_, block);
+  else
+    InsertFree(block);
 }
 
 void BlockPool::MakeFindable(BlockId block, const BlockHash& hash) {
@@ -96,7 +101,7 @@ void BlockPool::DropCached() {
     const BlockId block = blocks_[cached_list_].next;
     Unlink(block);
     Forget(block);
-    Append(free_list_, block);
+    InsertFree(block);
   }
 }
 

@@ -32,8 +32,9 @@ class BlockPool {
   int32_t num_findable() const { return static_cast<int32_t>(by_hash_.size()); }
   int32_t num_holders(BlockId block) const { return blocks_[Index(block)].num_holders; }
 
-  // `count` free blocks, or cached ones where there are no free ones, each with one holder. REQUIRES: count
-  // <= num_allocatable().
+  // `count` free blocks, or the oldest cached ones where there are no free ones, each with one holder. Of
+  // free ones the last that became free comes first: its memory is there already, and may still be in a
+  // processor's cache. REQUIRES: count <= num_allocatable().
   std::vector<BlockId> Allocate(int32_t count);
 
   // One more holder of a held or cached block.
@@ -59,13 +60,14 @@ class BlockPool {
   };
 
   size_t Index(BlockId block) const;
-  void Append(int32_t list, BlockId block);
+  void InsertBefore(int32_t next, BlockId block);
+  void InsertFree(BlockId block);
   void Unlink(BlockId block);
-  BlockId TakeOldest();
+  BlockId TakeFirst();
   void Forget(BlockId block);
 
-  // The two entries after the blocks are the heads of circular lists: free blocks, then cached ones, oldest
-  // first.
+  // The two entries after the blocks are the heads of circular lists: free blocks, the last released first,
+  // and cached ones, oldest first.
   std::vector<Block> blocks_;
   const int32_t free_list_;
   const int32_t cached_list_;

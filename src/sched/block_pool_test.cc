@@ -112,6 +112,15 @@ TEST_P(BlockPoolProperty, AgreesWithNaiveModel) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, BlockPoolProperty, testing::Range(0, 50));
 
+// Blocks that were never used would have to be paged in.
+TEST(BlockPool, TakesWhatBecameFreeLast) {
+  BlockPool pool(8);
+  const std::vector<BlockId> first = pool.Allocate(3);
+  EXPECT_EQ(first, (std::vector<BlockId>{0, 1, 2}));
+  for (size_t i = first.size(); i-- > 0;) pool.Release(first[i]);
+  EXPECT_EQ(pool.Allocate(4), (std::vector<BlockId>{0, 1, 2, 3}));
+}
+
 TEST(BlockPoolDeathTest, DoubleReleaseIsCaught) {
   BlockPool pool(2);
   const BlockId block = pool.Allocate(1)[0];

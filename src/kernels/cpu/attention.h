@@ -9,11 +9,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "kernels/cpu/attention_ops.h"
 #include "kernels/cpu/attention_plan.h"
 #include "kernels/cpu/thread_scratch.h"
@@ -52,8 +52,7 @@ class CpuAttention {
   // Spans of together at most kAbsorbedTokens tokens.
   void AbsorbedAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape,
                          const KvLayerView& cache, const PackedKvB& kv_b, Mat out);
-  void RunProducts(int64_t count, const AttentionTypeOps& ops,
-                   const std::function<ProductTask(int64_t)>& product);
+  void RunProducts(int64_t count, const AttentionTypeOps& ops, FunctionRef<ProductTask(int64_t)> product);
 
   const AttentionOps& ops_;
   ThreadTeam& team_;

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <functional>
 #include <limits>
 
 #include "base/check.h"
@@ -76,7 +75,7 @@ void CpuGemm::Run(std::span<const GemmProblem> problems) {
   if (tiles_.size() <= 1)
     run(0);
   else
-    team_.Run(std::ref(run));  // by reference: nothing is allocated
+    team_.Run(run);
 }
 
 void CpuGemm::AddTiles(const GemmProblem& problem, int num_threads) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/cpu_kernels.h"
 
-#include <functional>
 #include <utility>
 
 #include "base/check.h"
@@ -40,7 +39,7 @@ template <typename Body>
 void CpuKernels::ForRows(int64_t num_rows, int64_t num_cols, const Body& body) {
   if (num_rows == 0) return;
   const int64_t grain = std::max<int64_t>(1, kMinElementsPerThread / std::max<int64_t>(1, num_cols));
-  team_.ParallelFor(num_rows, grain, std::ref(body));
+  team_.ParallelFor(num_rows, grain, body);
 }
 
 std::unique_ptr<PackedMat> CpuKernels::Pack(std::span<const ConstMat> parts, DType compute) {

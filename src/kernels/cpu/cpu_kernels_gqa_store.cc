@@ -3,7 +3,6 @@
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <functional>
 
 #include "base/check.h"
 #include "base/checked_math.h"
@@ -74,7 +73,7 @@ void CpuKernels::RunGqaTiles(GqaTile tile, std::span<const SeqSpan> spans, const
       ops_.gqa_tile(run);
     }
   };
-  team_.ParallelFor(static_cast<int64_t>(gqa_runs_.size()), /*grain=*/1, std::ref(body));
+  team_.ParallelFor(static_cast<int64_t>(gqa_runs_.size()), /*grain=*/1, body);
 }
 
 void CpuKernels::GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,

@@ -205,7 +205,7 @@ void CpuAttention::PlanExpanded(ConstMat q, const SeqSpan& span, const MlaShape&
 }
 
 void CpuAttention::RunProducts(int64_t count, const AttentionTypeOps& ops,
-                               const std::function<ProductTask(int64_t)>& product) {
+                               FunctionRef<ProductTask(int64_t)> product) {
   if (count > 0) thread_scratch_.Reserve(ops.product_scratch_bytes(product(0)));  // all are of one size
   team_.ForEach(count,
                 [&](int64_t i, int thread_idx) { ops.product(product(i), thread_scratch_.Get(thread_idx)); });
