@@ -110,7 +110,7 @@ std::string FormatCores(const std::vector<int>& cores) {
 
 Result<EnginePlan> PlanEngine(const RunConfig& run) {
   EnginePlan plan;
-  ASSIGN_OR_RETURN(plan.model, ReadModelConfig(run.model_dir));
+  ASSIGN_OR_RETURN(plan.model, ReadModelConfig(run.model_dir, run.quantization));
   const DType stored = plan.model.stored_dtype == DType::kF32 ? DType::kF32 : DType::kBF16;
   plan.options.dtype = run.dtype.value_or(stored);
   ASSIGN_OR_RETURN(plan.options.max_model_len, ResolveMaxModelLen(run, plan.model));

@@ -18,6 +18,11 @@ constexpr FlagSpec kImplementedFlags[] = {
      "Type of weights, activations and KV cache. auto: bfloat16, or float32 where the checkpoint is float32. "
      "float16 is refused: this engine computes in bfloat16 or float32.",
      "auto|bfloat16|float32|float|half|float16"},
+    {"quantization", "-q", kString, kDo, "ModelConfig", "",
+     "Unset: as the checkpoint says. ascend, compressed-tensors, fp8: insist on that format. w8a8-dynamic: "
+     "make "
+     "float (or block FP8) weights 8-bit integers as they are loaded.",
+     "none|None|null|ascend|compressed-tensors|fp8|w8a8-dynamic"},
     {"max-model-len", "", kSizeOrAuto, kDo, "ModelConfig", "",
      "Longest prompt and output together, in tokens. Unset: the model's own limit. auto (or -1): the most "
      "that memory allows, up to that limit.",

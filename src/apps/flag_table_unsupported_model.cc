@@ -11,9 +11,6 @@ using enum FlagKind;
 constexpr FlagClass kNo = FlagClass::kUnsupported;
 
 constexpr FlagSpec kUnsupportedModelFlags[] = {
-    {"quantization", "-q", kString, kNo, "ModelConfig", "",
-     "not implemented yet; block FP8 checkpoints say so in their config.json and need no flag",
-     "None|none|null"},
     {"quantization-config", "", kJson, kNo, "ModelConfig", "", "not implemented yet"},
     {"runner", "", kString, kNo, "ModelConfig", "auto", "only generation is supported", "generate"},
     {"convert", "", kString, kNo, "ModelConfig", "auto", "only generation is supported", "none"},

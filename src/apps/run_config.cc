@@ -23,6 +23,12 @@ Status ResolveModel(const ParsedFlags& flags, RunConfig* config) {
     return InvalidArgument("got no model, expected a model directory after the command");
   config->tokenizer_dir = flags.Given("tokenizer") ? flags.String("tokenizer") : config->model_dir;
 
+  if (flags.Given("quantization")) {
+    const std::string quantization = flags.String("quantization");
+    if (quantization != "none" && quantization != "None" && quantization != "null") {
+      config->quantization = quantization;
+    }
+  }
   const std::string dtype = flags.String("dtype");
   if (dtype == "bfloat16") config->dtype = DType::kBF16;
   if (dtype == "float32" || dtype == "float") config->dtype = DType::kF32;

@@ -97,7 +97,13 @@ CostModelKey MakeCostModelKey(const RunConfig& run, const EnginePlan& plan) {
   key.model = plan.model.architecture;
   key.config_hash = HashModel(run.model_dir);
   key.dtype = DTypeName(plan.options.dtype);
-  key.quantization = plan.model.fp8_block_rows > 0 ? "fp8" : "";
+  if (plan.model.quantise_weights) {
+    key.quantization = "w8a8-dynamic";
+  } else if (plan.model.weight_types != nullptr) {
+    key.quantization = plan.model.weight_types->method();
+  } else if (plan.model.fp8_block_rows > 0) {
+    key.quantization = "fp8";
+  }
   key.pipeline_parallel_size = run.num_stages;
   for (const LayerRange& range : plan.ranges) {
     key.layer_partition.push_back(range.last_layer - range.first_layer);
