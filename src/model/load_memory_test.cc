@@ -88,11 +88,11 @@ Measured LoadInChild(const std::string& dir, const ModelConfig& config) {
   return measured;
 }
 
-// Llama with 200 MiB of bf16 weights.
+// Llama with 250 MiB of bf16 weights.
 ModelConfig WriteConfig(const testing::TempDir& dir) {
   dir.Write("config.json", R"({
     "architectures": ["LlamaForCausalLM"], "hidden_size": 1024, "intermediate_size": 2816,
-    "max_position_embeddings": 4096, "num_attention_heads": 16, "num_hidden_layers": 8, "vocab_size": 1000})");
+    "max_position_embeddings": 4096, "num_attention_heads": 16, "num_hidden_layers": 10, "vocab_size": 1000})");
   return ReadModelConfig(dir.path()).value();
 }
 

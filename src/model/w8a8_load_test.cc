@@ -182,7 +182,8 @@ TEST_F(W8A8LoadTest, AStaticMatrixPassesTheSelfChecks) {
     const TensorTable table = MakeTensorTable(*FindArchitecture(config.architecture), config);
     const Checkpoint checkpoint = Checkpoint::Open(dir_.path()).value();
     const TensorReader reader(checkpoint);
-    LoadedWeights weights(table, read, DType::kF32, reader, *kernels_, {}, 0);
+    const LoadProgress no_progress;
+    LoadedWeights weights(table, read, DType::kF32, reader, *kernels_, no_progress, 0);
     weights.EnterLayer(0);
     auto packed = weights.Matrix({name});
     CHECK(weights.status().ok()) << weights.status().message();
