@@ -10,12 +10,14 @@ namespace {
 
 // Devices pack rows in tiles; this is the coarsest tile that any of them uses.
 constexpr int64_t kTileRows = 64;
-constexpr int64_t kTileCols = 64;
+constexpr int64_t kTileCols = 32;
+constexpr int64_t kInt8TileCols = 64;
 // Beside each row of 8-bit integers: its scale, bias, and sum.
 constexpr size_t kInt8RowBytes = 12;
 
 size_t PackedBytes(int64_t rows, int64_t cols, DType dtype) {
-  return static_cast<size_t>(RoundUp(rows, kTileRows)) * static_cast<size_t>(RoundUp(cols, kTileCols)) *
+  const int64_t tile_cols = dtype == DType::kI8 ? kInt8TileCols : kTileCols;
+  return static_cast<size_t>(RoundUp(rows, kTileRows)) * static_cast<size_t>(RoundUp(cols, tile_cols)) *
          DTypeBytes(dtype);
 }
 

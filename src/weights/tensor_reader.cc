@@ -24,6 +24,9 @@ Status NotFloat(const TensorRef& ref) {
   return Unimplemented("{}: dtype {}, expected F32, F16 or BF16", Label(ref), ref.info->dtype_name);
 }
 
+// Of what is read row by row, pages are let go in pieces of this size.
+constexpr size_t kDropBytes = size_t{1} << 20;
+
 bool IsFloat(DType dtype) { return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16; }
 
 // Exact for every pattern but the two NaNs: the bits, moved to where fp32 has exponent and mantissa, times
@@ -188,9 +191,14 @@ Status TensorReader::ReadRows(const std::string& name, int64_t rows, int64_t col
   if (!ref.info->dtype || !IsFloat(*ref.info->dtype)) return NotFloat(ref);
   std::vector<float> values(static_cast<size_t>(cols));
   const size_t row_bytes = static_cast<size_t>(cols) * DTypeBytes(*ref.info->dtype);
+  size_t num_read = 0, num_dropped = 0;
   for (int64_t r = 0; r < rows; ++r) {
     WidenTo(*ref.info->dtype, ref.bytes().data() + r * row_bytes, cols, values.data());
     RETURN_IF_ERROR(row(r, values.data()));
+    num_read += row_bytes;
+    if (num_read - num_dropped < kDropBytes) continue;
+    ref.file->mapping().Drop(ref.bytes().subspan(num_dropped, num_read - num_dropped));
+    num_dropped = num_read;
   }
   return OkStatus();
 }
