@@ -108,9 +108,7 @@ Status DescriptionNotFound(const std::string& dir) {
   return NotFound(
       "ModelSlim Quantization Config Not Found: {} says how Ascend W8A8 weights are quantized, and is not in "
       "{} "
-      "(its JSON files: {}); leave out --quantization ascend for a model that is not quantized, or quantize "
-      "it: "
-      "penstock quantize",
+      "(its JSON files: {}); leave out --quantization ascend for a model that is not quantized",
       kAscendDescriptionFile, dir, names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
