@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 AISBENCH = "ais-bench-benchmark==3.1.20260630"
-# numpy and datasets as AISBench bounds them; newer pyarrow wants a newer numpy, and torch needs no pkg_resources but others do.
+# numpy and datasets as AISBench bounds them; a newer pyarrow wants a newer numpy. (The full set also needs pkg_resources.)
 PACKAGES = """aiohttp datasets<=3.6.0 evaluate fuzzywuzzy janus jieba jsonlines mmengine-lite numpy<2.0.0 opencv-python-headless
 orjson pandas Pillow plotly psutil pyarrow<20 regex requests rouge-chinese scipy sympy tabulate tiktoken tqdm
 transformers""".split()
