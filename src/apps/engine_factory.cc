@@ -45,6 +45,8 @@ EngineConfig MakeEngineConfig(const RunConfig& run, const EnginePlan& plan) {
 Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const EnginePlan& plan,
                                                const std::vector<std::unique_ptr<OpProfile>>& profiles) {
   LogInfo("Starting to load model {}...", run.model_dir);
+  if (plan.model.weight_types != nullptr) LogInfo("{}", plan.model.weight_types->Summary());
+  if (plan.model.quantise_weights) LogInfo("Weights are made 8-bit integers as they are loaded");
   const int64_t begin_us = NowUs();
   PipelineOptions options;
   options.num_stages = run.num_stages;

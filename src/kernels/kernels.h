@@ -37,6 +37,9 @@ class PackedMat {
   virtual size_t bytes() const = 0;  // memory held
 };
 
+// The longest row of 8-bit weights: sums of 255 * -128 stay within 32 bits.
+constexpr int64_t kMaxInt8K = 65536;
+
 // Rows of a weight matrix as 8-bit integers, symmetric, and how their input is quantised (W8A8). With W the
 // integers:
 //
@@ -48,7 +51,7 @@ class PackedMat {
 //     y = (q · Wᵀ + quant_bias) * deq_scale
 //
 // to which Linear()'s own bias is added. Rounding is to the nearest, ties to even. A token of no number above
-// 1e-30 has s_t = 0; one that is not finite makes dynamic y NaN. k is at most 65536.
+// 1e-30 has s_t = 0; one that is not finite makes dynamic y NaN. k is at most kMaxInt8K.
 struct Int8Part {
   const int8_t* weight = nullptr;  // [n, k], rows one after the other
   int64_t n = 0;

@@ -108,6 +108,11 @@ std::unique_ptr<PackedMat> LoadedWeights::Int8Matrices(Names names, WeightType t
   for (const std::string& name : names) {
     const TensorSpec& spec = Spec(name);
     const int64_t rows = spec.shape[0], cols = spec.shape[1];
+    if (cols > kMaxInt8K) {
+      Fail(Unimplemented("tensor {}: 8-bit rows of {} numbers, expected at most {}", spec.name, cols,
+                         kMaxInt8K));
+      return nullptr;
+    }
     Result<Int8Matrix> mat = config_.quantise_weights ? QuantiseMatrix(reader_, spec.name, rows, cols)
                                                       : ReadInt8Matrix(reader_, spec.name, type, rows, cols);
     if (!mat.ok()) {

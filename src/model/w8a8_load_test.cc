@@ -287,6 +287,22 @@ TEST_F(W8A8LoadTest, WrongScalesAreNamed) {
   ExpectError(files, StatusCode::kNotFound, "tensor " + stem + "weight_scale is missing");
 }
 
+// Sums of longer rows do not fit into 32 bits.
+TEST_F(W8A8LoadTest, RowsThatAreTooLongAreNamed) {
+  Json json = testing::TinyConfig("llama");
+  json["num_hidden_layers"] = 1;
+  json["intermediate_size"] = kMaxInt8K + 32;
+  dir_.Write("config.json", json.dump());
+  const ModelConfig config = ReadModelConfig(dir_.path(), "w8a8-dynamic").value();
+  dir_.Write("model.safetensors", testing::RandomTensors(config).Text());
+  const auto model = LoadModel(dir_.path(), config, {0, 1, true, true}, kOptions, *kernels_);
+  ASSERT_FALSE(model.ok());
+  EXPECT_NE(model.status().message().find(
+                "mlp.down_proj.weight: 8-bit rows of 65568 numbers, expected at most 65536"),
+            std::string::npos)
+      << model.status().message();
+}
+
 // A bias that the layer does not have would be left out in silence; one of a static layer is in quant_bias.
 TEST_F(W8A8LoadTest, ABiasThatNobodyAddsIsAnError) {
   const ModelConfig config = WriteConfig("qwen3");

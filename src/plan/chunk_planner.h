@@ -60,6 +60,7 @@ class ChunkPlanner {
 
   // Whether a prompt may have a chunk in this step, as far as that is known already: asked before anything is
   // looked up or reserved for it.
+  // As with NextChunk(), a no is not heard where the engine would stand still.
   virtual bool MayServe(SeqId /*seq*/) const { return true; }
 
   // 0 … max_len. 0 leaves the sequence out of this step; the scheduler takes it as max_len where nothing else

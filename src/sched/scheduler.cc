@@ -216,6 +216,11 @@ bool Scheduler::MayAdmit() const {
   return num_draining_preempted_ == 0 && static_cast<int32_t>(running_.size()) < config_.max_num_seqs;
 }
 
+// Then a planner has no choice: nothing would ever ask it again.
+bool Scheduler::MustGoOn(const StepPlan& plan) const {
+  return plan.picks().empty() && steps_in_flight() == 0;
+}
+
 void Scheduler::PlanPrompts(StepPlan& plan) {
   constexpr int kMostPostponed =
       16;  // prompts of which the planner wants nothing, once it could have had them
@@ -224,7 +229,7 @@ void Scheduler::PlanPrompts(StepPlan& plan) {
   while (plan.budget_tokens() > 0) {
     Sequence* const seq = prompts.Next();
     if (seq == nullptr) return;
-    if (!planner_.MayServe(seq->id)) continue;
+    if (!MustGoOn(plan) && !planner_.MayServe(seq->id)) continue;
     if (seq->state == SequenceState::kRunning) {
       const int32_t len = PlanChunk(*seq, seq->num_scheduled, plan);
       if (len > 0) plan.Add(*seq, seq->num_scheduled, len, /*is_decode=*/false);
@@ -284,8 +289,7 @@ int32_t Scheduler::PlanChunk(const Sequence& seq, int32_t pos, const StepPlan& p
 
   const int32_t len = planner_.NextChunk(query);
   CHECK(len >= 0 && len <= query.max_len) << "chunk of " << len << ", at most " << query.max_len;
-  const bool must_go_on = plan.picks().empty() && steps_in_flight() == 0;
-  return must_go_on && len == 0 ? query.max_len : len;
+  return MustGoOn(plan) && len == 0 ? query.max_len : len;
 }
 
 Scheduler::Admission Scheduler::TryAdmit(Sequence& seq, StepPlan& plan) {

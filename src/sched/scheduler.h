@@ -111,6 +111,7 @@ class Scheduler {
   bool PipelineIsFull() const;
   bool HasPrefillWork() const;
   bool MayAdmit() const;
+  bool MustGoOn(const StepPlan& plan) const;
   int32_t DecodesPerStep() const;
   void AnnounceStep(const StepPlan& plan);
   void RefreshExpectedHits();

@@ -496,6 +496,7 @@ TEST(Scheduler, ConfigIsValidated) {
 class ReluctantPlanner : public ChunkPlanner {
  public:
   std::string_view name() const override { return "reluctant"; }
+  bool MayServe(SeqId) const override { return false; }
   int32_t NextChunk(const ChunkQuery&) override { return 0; }
 };
 

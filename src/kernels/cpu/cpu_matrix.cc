@@ -12,7 +12,6 @@ namespace penstock {
 namespace {
 
 constexpr int64_t kMaxPanelCols = 64;
-constexpr int64_t kMaxInt8K = 65536;  // sums of 255 * -128 stay within 32 bits
 
 // The rows [first, first + kMaxPanelCols) of the stacked parts; null beyond the end.
 std::array<WeightRow, kMaxPanelCols> PanelRows(std::span<const ConstMat> parts, int64_t first) {
