@@ -171,24 +171,38 @@ std::vector<int32_t> ScatteredBlocks(int32_t count) {
   return ids;
 }
 
+// Random keys and values in all blocks.
+void FillCache(CpuAttention& attention, const GqaShape& shape, const KvLayerView& view,
+               const std::vector<int32_t>& blocks) {
+  const int64_t columns = int64_t{shape.num_kv_heads} * shape.head_dim;
+  const std::vector<uint16_t> k = RandomBf16(view.block_size * columns, 1.0f);
+  const std::vector<uint16_t> v = RandomBf16(view.block_size * columns, 0.5f);
+  for (const int32_t& block : blocks) {
+    const SeqSpan span{0, view.block_size, 0, &block};
+    attention.GqaStore(ConstMat(k.data(), DType::kBF16, view.block_size, columns),
+                       ConstMat(v.data(), DType::kBF16, view.block_size, columns), std::span(&span, 1), shape,
+                       view);
+  }
+}
+
 // `len` queries of each of `num_sequences` sequences, at the end of `context` tokens each.
 void BenchGqa(const Bench& bench, const std::string& name, const GqaShape& shape, int32_t len,
-              int32_t context, int32_t num_sequences = 1) {
+              int32_t context, int32_t num_sequences = 1, DType dtype = DType::kBF16) {
   if (bench.Skips(name)) return;
   CpuAttention attention(bench.ops, bench.team);
   const int32_t block_size = 64, blocks_each = CeilDiv(context, block_size);
   const std::vector<int32_t> blocks = ScatteredBlocks(blocks_each * num_sequences);
-  const size_t block_bytes = attention.GqaBlockBytes(shape, block_size, DType::kBF16);
-  std::vector<uint16_t> cache = RandomBf16(static_cast<int64_t>(blocks.size() * block_bytes / 2), 1.0f);
-  const KvLayerView view{reinterpret_cast<std::byte*>(cache.data()), block_bytes,
-                         static_cast<int32_t>(blocks.size()), block_size, DType::kBF16};
+  const size_t block_bytes = attention.GqaBlockBytes(shape, block_size, dtype);
+  std::vector<std::byte> cache(blocks.size() * block_bytes);
+  const KvLayerView view{cache.data(), block_bytes, static_cast<int32_t>(blocks.size()), block_size, dtype};
+  FillCache(attention, shape, view, blocks);
   const int64_t columns = int64_t{shape.num_heads} * shape.head_dim, rows = int64_t{len} * num_sequences;
   std::vector<uint16_t> q = RandomBf16(rows * columns, 1.0f), out(rows * columns);
   std::vector<SeqSpan> spans;
   for (int32_t i = 0; i < num_sequences; ++i)
     spans.push_back({i * len, len, context - len, &blocks[i * blocks_each]});
   const double pairs = static_cast<double>(rows) * (context - len + (len + 1) / 2.0) * shape.num_heads;
-  bench.Report(name, 4.0 * pairs * shape.head_dim, static_cast<double>(cache.size()) * 2, [&] {
+  bench.Report(name, 4.0 * pairs * shape.head_dim, static_cast<double>(cache.size()), [&] {
     attention.GqaAttention(ConstMat(q.data(), DType::kBF16, rows, columns), spans, shape, view,
                            Mat(out.data(), DType::kBF16, rows, columns));
   });
@@ -232,18 +246,21 @@ void RunAll(const Bench& bench, bool smoke) {
     return;
   }
   const GqaShape smol{.num_heads = 9, .num_kv_heads = 3, .head_dim = 64, .scale = 0.125f};
-  for (const int32_t context : {2048, 4096, 8192, 16384, 32768}) {
-    BenchGqa(bench, fmt::format("gqa prefill 2048 at {}", context), qwen, 2048, context);
+  for (const DType dtype : {DType::kBF16, DType::kI8}) {
+    const std::string gqa = fmt::format("gqa {}", DTypeName(dtype));
+    for (const int32_t context : {2048, 4096, 8192, 16384, 32768}) {
+      BenchGqa(bench, fmt::format("{} prefill 2048 at {}", gqa, context), qwen, 2048, context, 1, dtype);
+    }
+    for (const int32_t len : {128, 256, 512}) {
+      BenchGqa(bench, fmt::format("{} prefill {} at 16384", gqa, len), qwen, len, 16384, 1, dtype);
+    }
+    for (const int32_t len : {128, 512, 2048}) {
+      BenchGqa(bench, fmt::format("{} of 64 prefill {} at 8192", gqa, len), smol, len, 8192, 1, dtype);
+    }
+    BenchGqa(bench, fmt::format("{} decode at 4096", gqa), qwen, 1, 4096, 1, dtype);
+    BenchGqa(bench, fmt::format("{} decode at 32768", gqa), qwen, 1, 32768, 1, dtype);
+    BenchGqa(bench, fmt::format("{} decode of 16 at 2048", gqa), qwen, 1, 2048, 16, dtype);
   }
-  for (const int32_t len : {128, 256, 512}) {
-    BenchGqa(bench, fmt::format("gqa prefill {} at 16384", len), qwen, len, 16384);
-  }
-  for (const int32_t len : {128, 512, 2048}) {
-    BenchGqa(bench, fmt::format("gqa of 64 prefill {} at 8192", len), smol, len, 8192);
-  }
-  BenchGqa(bench, "gqa decode at 4096", qwen, 1, 4096);
-  BenchGqa(bench, "gqa decode at 32768", qwen, 1, 32768);
-  BenchGqa(bench, "gqa decode of 16 at 2048", qwen, 1, 2048, 16);
   BenchMla(bench, "mla expanded 2048 at 2048", deepseek, 2048, 2048, MlaForm::kExpanded);
   BenchMla(bench, "mla expanded 1024 at 8192", deepseek, 1024, 8192, MlaForm::kExpanded);
   BenchMla(bench, "mla absorbed decode at 4096", deepseek, 1, 4096, MlaForm::kAbsorbed);

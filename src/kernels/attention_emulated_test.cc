@@ -17,7 +17,7 @@ const AttentionOps* EmulatedAvx512AttentionOps() {
 
 const AttentionOps* EmulatedAvx512Bf16AttentionOps() {
   static constexpr AttentionOps kOps =
-      MakeAttentionOps<SimdAvx512Bf16, PairWords<SimdAvx512Bf16>>("emulated avx512_bf16");
+      MakeAttentionOps<SimdAvx512Bf16, PairWords<SimdAvx512Bf16>, true>("emulated avx512_bf16");
   return &kOps;
 }
 

@@ -30,13 +30,33 @@ std::vector<const AttentionOps*> TestedOps() {
 
 // Whether bf16 operands stay bf16 (and so do probabilities) instead of becoming fp32.
 bool RoundsToBf16(const AttentionOps& ops, DType cache) {
-  return cache == DType::kBF16 && std::string(ops.name).ends_with("avx512_bf16");
+  return cache != DType::kF32 && std::string(ops.name).ends_with("avx512_bf16");
+}
+
+// Whether products with bytes are products of bytes, and probabilities are rounded to 8 bits for them.
+bool MultipliesBytes(const AttentionOps& ops, DType cache) {
+  return cache == DType::kI8 && std::string(ops.name).ends_with("avx512_bf16");
 }
 
 // Bounds of MaxRelativeError: of fp32 arithmetic, of probabilities and expanded keys rounded to bf16, and of
 // outputs rounded to bf16 (twice half a unit in the last place, for a result on the other side of a tie).
-double Tolerance(const AttentionOps& ops, DType cache, DType out) {
+double FloatTolerance(const AttentionOps& ops, DType cache, DType out) {
   return (RoundsToBf16(ops, cache) ? 1.5e-2 : 2e-5) + (out == DType::kBF16 ? 8e-3 : 0.0);
+}
+
+// The root mean square of the differences, relative to that of the numbers.
+double RmsError(const TestMat& got, const TestMat& want) {
+  double errors = 0, squares = 0;
+  for (int64_t i = 0; i < want.size(); ++i) {
+    const double difference = static_cast<double>(got.Get(i)) - want.Get(i);
+    errors += difference * difference;
+    squares += static_cast<double>(want.Get(i)) * want.Get(i);
+  }
+  return std::sqrt(errors / squares);
+}
+
+double Tolerance(const AttentionOps& ops, DType cache, DType out) {
+  return MultipliesBytes(ops, cache) ? 0.1 : FloatTolerance(ops, cache, out);  // RmsError says more
 }
 
 struct Sequence {
@@ -105,7 +125,8 @@ void RunGqa(Backend& backend, const GqaCase& c, DType cache_dtype, const TestMat
 class GqaTest : public testing::TestWithParam<GqaCase> {
  protected:
   // Activations and cache of `dtype`; the result of `out_dtype`.
-  void CompareAll(DType dtype, DType out_dtype) {
+  void CompareAll(DType dtype, DType out_dtype) { CompareAll(dtype, dtype, out_dtype); }
+  void CompareAll(DType dtype, DType cache_dtype, DType out_dtype) {
     const GqaCase& c = GetParam();
     const int64_t q_cols = int64_t{c.shape.num_heads} * c.shape.head_dim;
     const int64_t kv_cols = int64_t{c.shape.num_kv_heads} * c.shape.head_dim;
@@ -114,7 +135,7 @@ class GqaTest : public testing::TestWithParam<GqaCase> {
     const TestMat k = TestMat::Random(dtype, context_rows, kv_cols, 2, c.magnitude);
     const TestMat v = TestMat::Random(dtype, context_rows, kv_cols, 3);
     TestMat want(out_dtype, rows, q_cols);
-    RunGqa(*MakeRefKernels(), c, dtype, q, k, v, want);
+    RunGqa(*MakeRefKernels(), c, cache_dtype, q, k, v, want);
     for (const int num_threads : {1, 3}) {
       ThreadTeam team(num_threads);
       for (const AttentionOps* ops : TestedOps()) {
@@ -122,10 +143,13 @@ class GqaTest : public testing::TestWithParam<GqaCase> {
         CpuAttention attention(*ops, team);
         TestMat got(out_dtype, rows, q_cols);
         got.Fill(NAN);
-        RunGqa(attention, c, dtype, q, k, v, got);
+        RunGqa(attention, c, cache_dtype, q, k, v, got);
         const double slack = std::max(1.0f, c.magnitude);  // rounding errors of scores grow with them
-        EXPECT_LT(MaxRelativeError(got, want), slack * Tolerance(*ops, dtype, out_dtype))
+        EXPECT_LT(MaxRelativeError(got, want), slack * Tolerance(*ops, cache_dtype, out_dtype))
             << ops->name << " with " << num_threads << " threads";
+        if (MultipliesBytes(*ops, cache_dtype)) {
+          EXPECT_LT(RmsError(got, want), 0.015) << ops->name;
+        }
       }
     }
   }
@@ -133,6 +157,8 @@ class GqaTest : public testing::TestWithParam<GqaCase> {
 
 TEST_P(GqaTest, F32) { CompareAll(DType::kF32, DType::kF32); }
 TEST_P(GqaTest, Bf16) { CompareAll(DType::kBF16, DType::kBF16); }
+TEST_P(GqaTest, Bytes) { CompareAll(DType::kBF16, DType::kI8, DType::kBF16); }
+TEST_P(GqaTest, BytesOfF32) { CompareAll(DType::kF32, DType::kI8, DType::kF32); }
 TEST_P(GqaTest, Bf16ToF32) { CompareAll(DType::kBF16, DType::kF32); }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -219,18 +245,20 @@ void PrintTo(const MlaCase& c, std::ostream* out) {
 }
 
 template <typename Backend>
-void RunMla(Backend& backend, const MlaCase& c, DType dtype, MlaForm form, const TestMat& q,
+void RunMla(Backend& backend, const MlaCase& c, DType cache_dtype, MlaForm form, const TestMat& q,
             const TestMat& latent, const TestMat& k_rope, const TestMat& kv_b, TestMat& out) {
-  TestCache cache(backend.MlaBlockBytes(c.shape, c.block_size, dtype), c.block_size, dtype,
+  TestCache cache(backend.MlaBlockBytes(c.shape, c.block_size, cache_dtype), c.block_size, cache_dtype,
                   Contexts(c.sequences));
-  const auto packed = backend.PackKvB(kv_b, c.shape, dtype);
+  const DType compute = cache_dtype == DType::kI8 ? DType::kBF16 : cache_dtype;
+  const auto packed = backend.PackKvB(kv_b, c.shape, compute);
   backend.MlaStore(latent, k_rope, StoreSpans(c.sequences, cache), c.shape, cache.view());
   backend.MlaAttention(q, StepSpans(c.sequences, cache), c.shape, cache.view(), *packed, out.mat(), form);
 }
 
 class MlaTest : public testing::TestWithParam<MlaCase> {
  protected:
-  void CompareAll(DType dtype, MlaForm form) {
+  void CompareAll(DType dtype, MlaForm form) { CompareAll(dtype, dtype, form); }
+  void CompareAll(DType dtype, DType cache_dtype, MlaForm form) {
     const MlaCase& c = GetParam();
     const MlaShape& s = c.shape;
     const int32_t rows = TotalRows(c.sequences, false), context_rows = TotalRows(c.sequences, true);
@@ -241,7 +269,7 @@ class MlaTest : public testing::TestWithParam<MlaCase> {
     const TestMat kv_b = TestMat::Random(dtype, int64_t{s.num_heads} * (s.nope_dim + s.v_dim), s.kv_lora_rank,
                                          4, weight_scale);
     TestMat want(DType::kF32, rows, int64_t{s.num_heads} * s.v_dim);
-    RunMla(*MakeRefKernels(), c, dtype, MlaForm::kExpanded, q, latent, k_rope, kv_b, want);
+    RunMla(*MakeRefKernels(), c, cache_dtype, MlaForm::kExpanded, q, latent, k_rope, kv_b, want);
     for (const int num_threads : {1, 3}) {
       ThreadTeam team(num_threads);
       for (const AttentionOps* ops : TestedOps()) {
@@ -249,8 +277,8 @@ class MlaTest : public testing::TestWithParam<MlaCase> {
         CpuAttention attention(*ops, team);
         TestMat got(DType::kF32, rows, int64_t{s.num_heads} * s.v_dim);
         got.Fill(NAN);
-        RunMla(attention, c, dtype, form, q, latent, k_rope, kv_b, got);
-        EXPECT_LT(MaxRelativeError(got, want), 2 * Tolerance(*ops, dtype, DType::kF32))
+        RunMla(attention, c, cache_dtype, form, q, latent, k_rope, kv_b, got);
+        EXPECT_LT(MaxRelativeError(got, want), 2 * FloatTolerance(*ops, cache_dtype, DType::kF32))
             << ops->name << " with " << num_threads << " threads";
       }
     }
@@ -261,6 +289,8 @@ TEST_P(MlaTest, ExpandedF32) { CompareAll(DType::kF32, MlaForm::kExpanded); }
 TEST_P(MlaTest, ExpandedBf16) { CompareAll(DType::kBF16, MlaForm::kExpanded); }
 TEST_P(MlaTest, AbsorbedF32) { CompareAll(DType::kF32, MlaForm::kAbsorbed); }
 TEST_P(MlaTest, AbsorbedBf16) { CompareAll(DType::kBF16, MlaForm::kAbsorbed); }
+TEST_P(MlaTest, ExpandedBytes) { CompareAll(DType::kBF16, DType::kI8, MlaForm::kExpanded); }
+TEST_P(MlaTest, AbsorbedBytes) { CompareAll(DType::kBF16, DType::kI8, MlaForm::kAbsorbed); }
 TEST_P(MlaTest, AutoBf16) { CompareAll(DType::kBF16, MlaForm::kAuto); }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -30,11 +30,16 @@ struct StoreShape {
   bool norm;
 };
 
-class GqaStoreTest : public testing::TestWithParam<std::tuple<CpuBackend, DType>> {
+struct StoreTypes {
+  DType rows, cache;
+};
+
+class GqaStoreTest : public testing::TestWithParam<std::tuple<CpuBackend, StoreTypes>> {
  protected:
   GqaStoreTest() : rope_{.dim = 0, .max_positions = 256, .cos = {}, .sin = {}} {}
 
-  DType dtype() const { return std::get<1>(GetParam()); }
+  DType dtype() const { return std::get<1>(GetParam()).rows; }
+  DType cache_dtype() const { return std::get<1>(GetParam()).cache; }
 
   void MakeRope(int32_t dim) {
     rope_.dim = dim;
@@ -75,10 +80,14 @@ class GqaStoreTest : public testing::TestWithParam<std::tuple<CpuBackend, DType>
 
 INSTANTIATE_TEST_SUITE_P(Cpu, GqaStoreTest,
                          testing::Combine(testing::ValuesIn(TestedBackends()),
-                                          testing::Values(DType::kF32, DType::kBF16)),
+                                          testing::Values(StoreTypes{DType::kF32, DType::kF32},
+                                                          StoreTypes{DType::kBF16, DType::kBF16},
+                                                          StoreTypes{DType::kF32, DType::kI8},
+                                                          StoreTypes{DType::kBF16, DType::kI8})),
                          [](const auto& info) {
                            return std::get<0>(info.param).name + "_" +
-                                  std::string(DTypeName(std::get<1>(info.param)));
+                                  std::string(DTypeName(std::get<1>(info.param).rows)) + "_" +
+                                  std::string(DTypeName(std::get<1>(info.param).cache));
                          });
 
 TEST_P(GqaStoreTest, NormsRotatesAndStores) {
@@ -88,11 +97,11 @@ TEST_P(GqaStoreTest, NormsRotatesAndStores) {
     MakeRope(gqa.head_dim);
     std::vector<float> norm(gqa.head_dim + 1);
     for (size_t i = 0; i < norm.size(); ++i) norm[i] = 0.8f + 0.01f * static_cast<float>(i % 40);
-    const size_t block_bytes = kernels_->GqaBlockBytes(gqa, kBlockSize, dtype());
-    const TestCache cache(block_bytes, kBlockSize, dtype(), kContexts);
-    const TestCache expected_cache(block_bytes, kBlockSize, dtype(), kContexts);
-    const TestCache ref_cache(reference_->GqaBlockBytes(gqa, kBlockSize, dtype()), kBlockSize, dtype(),
-                              kContexts);
+    const size_t block_bytes = kernels_->GqaBlockBytes(gqa, kBlockSize, cache_dtype());
+    const TestCache cache(block_bytes, kBlockSize, cache_dtype(), kContexts);
+    const TestCache expected_cache(block_bytes, kBlockSize, cache_dtype(), kContexts);
+    const TestCache ref_cache(reference_->GqaBlockBytes(gqa, kBlockSize, cache_dtype()), kBlockSize,
+                              cache_dtype(), kContexts);
     CpuAttention layout(GenericAttentionOps(), team_);
     for (const auto& step : kSteps) {
       MakeStep(step, cache);
@@ -123,9 +132,9 @@ TEST_P(GqaStoreTest, NormsRotatesAndStores) {
 
 TEST_P(GqaStoreTest, StoresAsTheLayoutSays) {
   const GqaShape gqa{4, 2, 48, 1.0f};
-  const size_t block_bytes = kernels_->GqaBlockBytes(gqa, kBlockSize, dtype());
-  const TestCache cache(block_bytes, kBlockSize, dtype(), kContexts);
-  const TestCache expected(block_bytes, kBlockSize, dtype(), kContexts);
+  const size_t block_bytes = kernels_->GqaBlockBytes(gqa, kBlockSize, cache_dtype());
+  const TestCache cache(block_bytes, kBlockSize, cache_dtype(), kContexts);
+  const TestCache expected(block_bytes, kBlockSize, cache_dtype(), kContexts);
   CpuAttention layout(GenericAttentionOps(), team_);
   for (const auto& step : kSteps) {
     MakeStep(step, cache);
@@ -144,7 +153,8 @@ TEST_P(GqaStoreTest, StoresAsTheLayoutSays) {
 TEST_P(GqaStoreTest, OtherRotationsAreTheThreeOperations) {
   const GqaShape gqa{2, 2, 64, 1.0f};
   MakeRope(32);
-  const TestCache cache(kernels_->GqaBlockBytes(gqa, kBlockSize, dtype()), kBlockSize, dtype(), kContexts);
+  const TestCache cache(kernels_->GqaBlockBytes(gqa, kBlockSize, cache_dtype()), kBlockSize, cache_dtype(),
+                        kContexts);
   MakeStep({{1, 0, 20}}, cache);
   const std::vector<float> norm(65, 1.5f);
   TestMat q = TestMat::Random(dtype(), 20, 128, 1), k = TestMat::Random(dtype(), 20, 128, 2);

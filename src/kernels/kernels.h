@@ -74,6 +74,11 @@ struct SeqSpan {
 
 // The keys and values of one layer: num_blocks blocks of block_bytes each, from `data`. What is inside a
 // block is the backend's business (see cpu/kv_layout.h).
+//
+// A cache of bytes (i8) holds each row of numbers x (the key or the value of a token and kv head; of latent
+// attention a token's latent, and its rotated key) as round(x / scale), to nearest, ties to even, with scale
+// = max |x| / 127. Of grouped-query attention, queries are made bytes in the same way, row by row, and what
+// is summed over values may be rounded to 1/255 of its largest among some keys (a tile of at least 64).
 struct KvLayerView {
   std::byte* data = nullptr;
   size_t block_bytes = 0;

@@ -4,6 +4,7 @@
 #include "kernels/cpu/attention.h"
 
 #include <algorithm>
+#include <array>
 #include <type_traits>
 
 #include "base/check.h"
@@ -22,8 +23,11 @@ constexpr int64_t kRowTilesPerTask = 12;
 constexpr int64_t kRowGrain = 12;  // a multiple of the register tiles' rows
 constexpr int32_t kMinPartKeys = 512;
 
-// Keys handled at once: fewer where a key is long.
-int32_t KeyTileFor(int32_t key_dim) { return key_dim <= 128 ? 128 : 64; }
+// Keys handled at once: fewer where a key is long, more where it is short.
+int32_t KeyTileFor(int32_t key_dim, DType dtype) {
+  if (dtype == DType::kI8) return key_dim <= 128 ? 256 : 128;
+  return key_dim <= 128 ? 128 : 64;
+}
 
 float ReadElement(float x) { return x; }
 float ReadElement(Bf16 x) { return ToFloat(x); }
@@ -89,6 +93,47 @@ void StoreHead(const ConstMat& k, const ConstMat& v, const SeqSpan& span, const 
   }
 }
 
+// Where one kv head of the tokens of a block is, of an int8 cache.
+struct ByteHead {
+  uint8_t* keys;
+  int8_t* values;
+  float* key_scales;
+  float* value_log2;
+
+  ByteHead(const KvLayerView& cache, const GqaShape& shape, int32_t block, int32_t kv_head) {
+    std::byte* data = cache.data + block * cache.block_bytes;
+    const int64_t scales = int64_t{shape.head_dim} * cache.block_size;
+    std::byte* key = data + GqaKeyOffset(shape, cache.block_size, cache.dtype, kv_head);
+    std::byte* value = data + GqaValueOffset(shape, cache.block_size, cache.dtype, kv_head);
+    keys = reinterpret_cast<uint8_t*>(key);
+    values = reinterpret_cast<int8_t*>(value);
+    key_scales = reinterpret_cast<float*>(key + scales);
+    value_log2 = reinterpret_cast<float*>(value + scales);
+  }
+};
+
+// The tokens of `span` for one kv head in bytes.
+void StoreHeadBytes(const ConstMat& k, const ConstMat& v, const SeqSpan& span, const GqaShape& shape,
+                    const KvLayerView& cache, int32_t kv_head, const AttentionOps& ops) {
+  const int32_t dim = shape.head_dim, block_size = cache.block_size;
+  std::array<int8_t, kMaxByteHeadDim> bytes;
+  CHECK_LE(dim, kMaxByteHeadDim);
+  for (int32_t i = 0; i < span.len; ++i) {
+    const int32_t pos = span.pos + i, at = pos % block_size, block = span.block_ids[pos / block_size];
+    CHECK(block >= 0 && block < cache.num_blocks) << block;
+    const ByteHead head(cache, shape, block, kv_head);
+    const int64_t column = int64_t{kv_head} * dim;
+    head.key_scales[at] = ops.quantize_row(k.RowPtr(span.row + i), k.dtype, column, dim, bytes.data());
+    for (int32_t d = 0; d < dim; ++d) {
+      head.keys[OperandIndex(DType::kI8, d, at, block_size)] = static_cast<uint8_t>(bytes[d] + kKeyOffset);
+    }
+    head.value_log2[at] = ops.quantize_value(v.RowPtr(span.row + i), v.dtype, column, dim, bytes.data());
+    for (int32_t d = 0; d < dim; ++d) {
+      head.values[ValueIndex(DType::kI8, at, d, dim, block_size)] = bytes[d];
+    }
+  }
+}
+
 }  // namespace
 
 CpuAttention::CpuAttention(const AttentionOps& ops, ThreadTeam& team)
@@ -107,6 +152,15 @@ void CpuAttention::GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spa
   CHECK_EQ(cache.block_size % 16, 0);
   CHECK_GE(cache.block_bytes, GqaBlockBytes(shape, cache.block_size, cache.dtype));
   const int64_t num_spans = static_cast<int64_t>(spans.size());
+  if (cache.dtype == DType::kI8) {
+    team_.ParallelFor(num_spans * shape.num_kv_heads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        StoreHeadBytes(k, v, spans[i / shape.num_kv_heads], shape, cache,
+                       static_cast<int32_t>(i % shape.num_kv_heads), ops_);
+      }
+    });
+    return;
+  }
   WithTypes(k.dtype, cache.dtype, [&](auto from, auto to) {
     team_.ParallelFor(num_spans * shape.num_kv_heads, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
@@ -145,7 +199,7 @@ void CpuAttention::GqaAttention(ConstMat q, std::span<const SeqSpan> spans, cons
 }
 
 void CpuAttention::PlanFlash(const FlashTask& task) {
-  const int32_t key_tile = KeyTileFor(task.key_dim);
+  const int32_t key_tile = KeyTileFor(task.key_dim, task.keys.cache.dtype);
   const int64_t row_bytes = (int64_t{task.key_dim} + task.value_dim + key_tile) * sizeof(float);
   const int64_t row_tile = std::clamp<int64_t>(kRowTileBytes / row_bytes / kRowGrain * kRowGrain, 24, 192);
   const int64_t rows = task.row_end;

@@ -6,7 +6,7 @@ namespace penstock {
 
 const AttentionOps& Avx512Bf16AttentionOps() {
   static constexpr AttentionOps kOps =
-      MakeAttentionOps<SimdAvx512Bf16, PairWords<SimdAvx512Bf16>>("avx512_bf16");
+      MakeAttentionOps<SimdAvx512Bf16, PairWords<SimdAvx512Bf16>, true>("avx512_bf16");
   return kOps;
 }
 

@@ -7,8 +7,11 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
+#include "kernels/cpu/attention_decode_int8.h"
 #include "kernels/cpu/attention_flash.h"
+#include "kernels/cpu/attention_int8.h"
 #include "kernels/cpu/attention_ops.h"
 #include "kernels/cpu/attention_pack.h"
 #include "kernels/cpu/attention_tiles.h"
@@ -17,16 +20,6 @@
 
 namespace penstock {
 namespace {
-
-constexpr int64_t kThinRows = 16;  // up to here operands are read where they lie: packing would cost more
-
-// Register tiles that one tile of keys takes for `num_rows` rows, about.
-template <class W>
-static int64_t NumRegisterTiles(int64_t num_rows, int64_t num_keys, int64_t value_dim) {
-  constexpr int64_t kWidth = KeyTile<W>::kWidth, kRows = W::Simd::kTileRows;
-  return (num_rows + kRows - 1) / kRows *
-         ((num_keys + kWidth - 1) / kWidth + (value_dim + kWidth - 1) / kWidth);
-}
 
 // Keys [key0, key0 + num_keys) of a paged cache that must be decoded, for few rows: what FlashTile does,
 // without packing.
@@ -80,10 +73,12 @@ template <class W, typename CacheT, bool kLatent>
 static void MakeTile(const FlashTask& task, int64_t key0, int64_t num_keys, FlashScratch<W>& scratch) {
   KeyTile<W>& tile = scratch.tile;
   if constexpr (kLatent) {
-    ReadLatents<W, CacheT>(task.keys, key0, num_keys, task.key_dim, scratch.latents);
+    ReadLatentRows<W, CacheT>(task.keys, key0, num_keys, task.key_dim, scratch.latents);
     tile.UsePacked(num_keys);
     PackTransposed<W>(scratch.latents, task.key_dim, task.key_dim, PadTo16(num_keys), tile.packed_keys, 0);
     PackRows<W>(scratch.latents, task.key_dim, num_keys, task.value_dim, tile.packed_values);
+  } else if constexpr (std::is_same_v<CacheT, int8_t>) {
+    PackDecodedTile(task.keys, key0, num_keys, tile);
   } else {
     const bool thin = task.row_end - task.row_begin <= kThinRows;
     if (ReadsInPlace<W, CacheT>(task.keys.cache.block_size, task.key_tile, thin))
@@ -97,16 +92,18 @@ static void MakeTile(const FlashTask& task, int64_t key0, int64_t num_keys, Flas
 template <class W, typename CacheT, bool kLatent>
 static void FlashStep(const FlashTask& task, int64_t key0, int64_t num_keys, int64_t next_end,
                       FlashScratch<W>& scratch) {
-  constexpr bool kDecodes = kOperandDepth<CacheT> != W::kPerWord;
+  constexpr bool kDecodesRows = !kLatent && std::is_same_v<CacheT, Bf16> && W::kPerWord == 1;
   const int64_t num_rows = task.row_end - task.row_begin, next = key0 + num_keys;
   const int64_t bytes = (task.key_dim + task.value_dim) * task.keys.cache.block_size * sizeof(CacheT);
   const float scale = task.scale * kLog2E;
-  if (kDecodes && !kLatent && num_rows <= kThinRows) {
-    BlockPrefetcher ahead(task.keys, next, next_end, task.key_tile, bytes, 2);
-    const Causality seen{task.row_begin, task.q.group, task.q.pos, key0, num_keys};
-    FlashPagedRows<W, CacheT>(scratch.q, task.key_dim, num_rows, task.keys, seen, scale, scratch.scores,
-                              task.key_tile, scratch.state, ahead);
-    return;
+  if constexpr (kDecodesRows) {
+    if (num_rows <= kThinRows) {
+      BlockPrefetcher ahead(task.keys, next, next_end, task.key_tile, bytes, 2);
+      const Causality seen{task.row_begin, task.q.group, task.q.pos, key0, num_keys};
+      FlashPagedRows<W, CacheT>(scratch.q, task.key_dim, num_rows, task.keys, seen, scale, scratch.scores,
+                                task.key_tile, scratch.state, ahead);
+      return;
+    }
   }
   MakeTile<W, CacheT, kLatent>(task, key0, num_keys, scratch);
   BlockPrefetcher ahead(task.keys, next, kLatent ? next : next_end, task.key_tile, bytes,
@@ -126,13 +123,15 @@ static void RunFlash(const FlashTask& task, void* memory) {
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t row = task.row_begin + r;
     const int64_t offset = row / task.q.group * task.q.stride + row % task.q.group * task.key_dim;
-    ReadElements<W>(task.q.data, task.q.dtype, offset, task.key_dim, task.key_dim,
-                    scratch.q + r * task.key_dim);
+    typename W::Element* q = scratch.q + r * task.key_dim;
+    if constexpr (std::is_same_v<CacheT, int8_t> && !kLatent)
+      ReadQuantized(task.q.data, task.q.dtype, offset, task.key_dim, q);
+    else
+      ReadElements<W>(task.q.data, task.q.dtype, offset, task.key_dim, task.key_dim, q);
   }
   scratch.state.Clear(rows);
 
-  const int64_t seen_by_last = task.q.pos + (task.row_end - 1) / task.q.group + 1;
-  const int64_t key_end = seen_by_last < task.key_end ? seen_by_last : task.key_end;
+  const int64_t key_end = task.KeyEnd();
   auto tile_end = [&](int64_t key0) {
     return key_end - key0 < task.key_tile ? key_end : key0 + task.key_tile;
   };
@@ -219,24 +218,52 @@ static void MergePartials(float* partials, int32_t num_partials, const ResultRow
   FinishRows<S>(merged, result);
 }
 
-template <class W, typename CacheT>
-constexpr AttentionTypeOps MakeAttentionTypeOps() {
-  return {.flash_scratch_bytes = FlashScratchBytes<W, true>,
-          .flash = RunFlash<W, CacheT, false>,
-          .flash_latent = RunFlash<W, CacheT, true>,
-          .mla_head_scratch_bytes = MlaHeadScratchBytes<W>,
-          .mla_head = RunMlaHead<W, CacheT>,
-          .product_scratch_bytes = ProductScratchBytes<W>,
-          .product = RunProduct<W, CacheT>,
-          .merge = MergePartials<typename W::Simd>};
+// WeightT: type of weights; CacheT: of a latent cache.
+template <class W, typename WeightT, typename CacheT>
+constexpr AttentionTypeOps MakeLatentOps() {
+  AttentionTypeOps ops;
+  ops.flash_latent_scratch_bytes = FlashScratchBytes<W, true>;
+  ops.flash_latent = RunFlash<W, CacheT, true>;
+  ops.mla_head_scratch_bytes = MlaHeadScratchBytes<W>;
+  ops.mla_head = RunMlaHead<W, WeightT, CacheT>;
+  ops.product_scratch_bytes = ProductScratchBytes<W>;
+  ops.product = RunProduct<W, WeightT>;
+  ops.merge = MergePartials<typename W::Simd>;
+  return ops;
 }
 
-// Bf16Words: how operands that are bf16 in the cache are packed.
-template <class S, class Bf16Words = FloatWords<S>>
+template <class W, typename CacheT>
+constexpr AttentionTypeOps MakeAttentionTypeOps() {
+  AttentionTypeOps ops = MakeLatentOps<W, CacheT, CacheT>();
+  ops.flash_scratch_bytes = FlashScratchBytes<W, false>;
+  ops.flash = RunFlash<W, CacheT, false>;
+  return ops;
+}
+
+template <class Bf16Words, bool kMultipliesBytes>
+constexpr AttentionTypeOps MakeByteOps() {
+  using S = typename Bf16Words::Simd;
+  AttentionTypeOps ops = MakeLatentOps<Bf16Words, Bf16, int8_t>();
+  if constexpr (kMultipliesBytes) {
+    ops.flash_scratch_bytes = ByteFlashScratchBytes<S>;
+    ops.flash = RunByteFlash<S>;
+  } else {
+    ops.flash_scratch_bytes = FlashScratchBytes<FloatWords<S>, false>;
+    ops.flash = RunFlash<FloatWords<S>, int8_t, false>;
+  }
+  return ops;
+}
+
+// Bf16Words: how operands that are bf16 in the cache are packed. kMultipliesBytes: whether S has a dot
+// product of bytes.
+template <class S, class Bf16Words = FloatWords<S>, bool kMultipliesBytes = false>
 constexpr AttentionOps MakeAttentionOps(const char* name) {
   return {.name = name,
           .f32 = MakeAttentionTypeOps<FloatWords<S>, float>(),
-          .bf16 = MakeAttentionTypeOps<Bf16Words, Bf16>()};
+          .bf16 = MakeAttentionTypeOps<Bf16Words, Bf16>(),
+          .i8 = MakeByteOps<Bf16Words, kMultipliesBytes>(),
+          .quantize_row = QuantizeRow,
+          .quantize_value = QuantizeValueRow};
 }
 
 }  // namespace

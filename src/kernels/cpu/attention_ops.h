@@ -19,6 +19,7 @@ struct KeySource {
   const int32_t* block_ids = nullptr;
   size_t key_offset = 0;    // bytes, from the begin of a block
   size_t value_offset = 0;  // bytes; of latent caches both are 0
+  int32_t latent_rank = 0;  // padded; of latent caches
 };
 
 // Rows of queries that share keys: row r is query r / group of the span, head r % group.
@@ -53,6 +54,12 @@ struct FlashTask {
   int32_t key_tile = 0;      // keys handled at once: a multiple of 64
   int32_t row_tile = 0;      // rows handled at once
   float* partial = nullptr;  // not null: the unfinished state goes here instead of out, see PartialFloats
+
+  // key_end, or behind the last key that a row sees.
+  int64_t KeyEnd() const {
+    const int64_t seen_by_last = q.pos + (row_end - 1) / q.group + 1;
+    return seen_by_last < key_end ? seen_by_last : key_end;
+  }
 };
 
 // A row's sum is kept as that many, one for each lane of a vector (or fewer, where vectors are shorter).
@@ -123,6 +130,7 @@ struct AttentionTypeOps {
   // Keys and values of grouped-query attention.
   void (*flash)(const FlashTask& task, void* scratch) = nullptr;
   // The same where keys and values are latents: key_dim = rank + rope, value_dim = rank.
+  size_t (*flash_latent_scratch_bytes)(const FlashTask& task) = nullptr;
   void (*flash_latent)(const FlashTask& task, void* scratch) = nullptr;
 
   size_t (*mla_head_scratch_bytes)(const MlaHeadTask& task) = nullptr;
@@ -140,8 +148,17 @@ struct AttentionOps {
   const char* name = nullptr;
   AttentionTypeOps f32;
   AttentionTypeOps bf16;
+  AttentionTypeOps i8;  // weights, where there are any, are bf16
 
-  const AttentionTypeOps& For(DType dtype) const { return dtype == DType::kF32 ? f32 : bf16; }
+  // to[i] = round(x / scale) for elements [offset, offset + count) of a row of f32 or bf16; returns the
+  // scale: the largest magnitude / 127.
+  float (*quantize_row)(const void* row, DType dtype, int64_t offset, int64_t count, int8_t* to) = nullptr;
+  // The same of a value; returns the binary logarithm of the scale.
+  float (*quantize_value)(const void* row, DType dtype, int64_t offset, int64_t count, int8_t* to) = nullptr;
+
+  const AttentionTypeOps& For(DType dtype) const {
+    return dtype == DType::kF32 ? f32 : dtype == DType::kI8 ? i8 : bf16;
+  }
 };
 
 const AttentionOps& GenericAttentionOps();

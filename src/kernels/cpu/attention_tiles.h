@@ -34,6 +34,8 @@ PENSTOCK_INLINE void ForBlockPieces(const KeySource& source, int64_t begin, int6
   }
 }
 
+constexpr int64_t kThinRows = 16;  // up to here operands are read where they lie: packing would cost more
+
 // The keys and values of a tile, for products of rows with them: where they lie in the blocks of the cache,
 // or packed in scratch.
 template <class W>
@@ -140,6 +142,14 @@ static void LocatePagedTile(const KeySource& source, int64_t key0, int64_t num_k
       tile.key_panels[tile.num_key_panels++] = {keys + k, block_size, pos - key0 + k, width};
     }
   });
+}
+
+// Register tiles that one tile of keys takes for `num_rows` rows, about.
+template <class W>
+static int64_t NumRegisterTiles(int64_t num_rows, int64_t num_keys, int64_t value_dim) {
+  constexpr int64_t kWidth = KeyTile<W>::kWidth, kRows = W::Simd::kTileRows;
+  return (num_rows + kRows - 1) / kRows *
+         ((num_keys + kWidth - 1) / kWidth + (value_dim + kWidth - 1) / kWidth);
 }
 
 // Asks for the blocks of a tile bit by bit, while the tile before it is worked on: all at once would be more

@@ -21,11 +21,12 @@ void CheckShapes(const ConstMat& k, const ConstMat& v, const GqaShape& shape, co
   CHECK(k.dtype == v.dtype);
   CHECK_EQ(shape.head_dim % kDimGrain, 0);
   CHECK_EQ(cache.block_size % kRunTokens, 0);
+  CHECK(cache.dtype != DType::kI8 || shape.head_dim <= kMaxByteHeadDim) << shape.head_dim;
 }
 
-// Whether tiles can be had at all: elements of 32-bit words, and no conversion.
+// Whether tiles can be had at all: elements of 32-bit words, and no conversion but to bytes.
 bool HasTiles(const ConstMat& k, const ConstMat& v, const KvLayerView& cache) {
-  return k.dtype == cache.dtype && k.stride % 2 == 0 && v.stride % 2 == 0 &&
+  return (k.dtype == cache.dtype || cache.dtype == DType::kI8) && k.stride % 2 == 0 && v.stride % 2 == 0 &&
          (k.dtype == DType::kF32 || k.dtype == DType::kBF16);
 }
 
@@ -34,6 +35,7 @@ GqaTile StoreTile(const Mat& k, const ConstMat& v, const GqaShape& shape, const 
   tile.k = {k.data, k.stride};
   tile.v = {v.data, v.stride};
   tile.dtype = k.dtype;
+  tile.bytes = cache.dtype == DType::kI8;
   tile.num_heads = shape.num_heads;
   tile.num_kv_heads = shape.num_kv_heads;
   tile.head_dim = shape.head_dim;

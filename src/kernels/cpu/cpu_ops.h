@@ -117,8 +117,9 @@ struct GqaTile {
   RowsView q;  // data null: there is none to rotate
   RowsView k;  // strides are even
   ConstRowsView v;
-  DType dtype = DType::kF32;  // of q, k, v and of the cache
-  int32_t num_tokens = 0;
+  DType dtype = DType::kF32;  // of q, k and v, and of the cache unless that has bytes
+  bool bytes = false;         // head_dim is at most kMaxByteHeadDim then
+  int32_t num_tokens = 0;     // at most 16
   int32_t num_heads = 0;
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;           // a multiple of 16

@@ -13,6 +13,7 @@
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/dense_kernel.h"
+#include "kernels/cpu/gqa_tile_bytes.h"
 #include "kernels/cpu/kv_layout.h"
 #include "kernels/cpu/row_access.h"
 
@@ -117,6 +118,11 @@ void RunGqaTile(const GqaTile& tile) {
       NormRotateRows<S, T>(tile.k, tile.num_kv_heads, tile.k_norm, tile);
     }
     asm volatile("" ::: "memory");  // what was written as T is read as words from here on
+    if (tile.bytes) {
+      for (int64_t h = 0; h < tile.num_kv_heads; ++h)
+        StoreByteHead<S, T>(tile, h, tile.block + 2 * h * tile.head_bytes);
+      return;
+    }
     constexpr int64_t kPerWord = 4 / sizeof(T);
     for (int64_t h = 0; h < tile.num_kv_heads; ++h) {
       std::byte* keys = tile.block + 2 * h * tile.head_bytes;

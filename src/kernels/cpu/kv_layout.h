@@ -11,11 +11,20 @@
 // 32-bit words. AVX512-BF16 multiplies such words where they lie (64 columns are what it multiplies with at
 // once); the others make two fp32 vectors of one load by a shift and a mask, without any shuffle.
 //
-// Values come in words of two keys. A store of the first writes zeros for the second, so that a word in use
-// never has half of it undefined: its probability of 0 would not silence a NaN there.
+//   int8     [head_dim / 4][block_size][4]          [block_size / 4][64][4]
+//            then f32 [block_size] scales           then f32 [block_size] scales
+//
+// An int8 key is stored as q + 128, unsigned, and with its scale; a value as q, and with the binary logarithm
+// of its scale. The words are those of vpdpbusd, which multiplies unsigned with signed bytes: 128 times the
+// sum of the query's bytes, the same for all keys, is what the offset adds. attention_int8.h says why the
+// logarithm.
+//
+// Bf16 values come in words of two keys. A store of the first writes zeros for the second, so that a word in
+// use never has half of it undefined: its probability of 0 would not silence a NaN there.
 //
 // Latent attention: [block_size][rank + rope] with kv_lora_rank and rope_dim each rounded up to a multiple of
-// 16 and zeros there: row-major, because both of its uses (keys and values) are made from it tile by tile.
+// 16 and zeros there: row-major, because both of its uses (keys and values) are made from it tile by tile. Of
+// int8, f32 [block_size][2] follow: the scales of the latent and of the rotated key.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -31,11 +40,15 @@ namespace penstock {
 
 constexpr int32_t kDimGrain = 16;  // dimensions are padded to this inside of the kernels
 
+constexpr int kKeyOffset = 128;            // of int8 keys
+constexpr int32_t kMaxByteHeadDim = 1024;  // of int8 caches
+
 constexpr int32_t PadDim(int32_t dim) { return RoundUp(dim, kDimGrain); }
 
 // Bytes of the keys (or the values) of one kv head in one block.
 constexpr size_t GqaHeadBytes(const GqaShape& shape, int32_t block_size, DType dtype) {
-  return static_cast<size_t>(block_size) * shape.head_dim * DTypeBytes(dtype);
+  const size_t scale_bytes = dtype == DType::kI8 ? sizeof(float) : 0;
+  return block_size * (shape.head_dim * DTypeBytes(dtype) + scale_bytes);
 }
 constexpr size_t GqaKeyOffset(const GqaShape& shape, int32_t block_size, DType dtype, int32_t kv_head) {
   return 2 * GqaHeadBytes(shape, block_size, dtype) * kv_head;
@@ -46,7 +59,8 @@ constexpr size_t GqaValueOffset(const GqaShape& shape, int32_t block_size, DType
 
 // Index of element (k, n) of a product operand with `columns` columns.
 constexpr int64_t OperandIndex(DType dtype, int64_t k, int64_t n, int64_t columns) {
-  return dtype == DType::kF32 ? k * columns + n : (k / 2 * columns + n) * 2 + k % 2;
+  const int64_t depth = 4 / static_cast<int64_t>(DTypeBytes(dtype));  // numbers in a word
+  return (k / depth * columns + n) * depth + k % depth;
 }
 
 // Dimensions of a panel of values; the last may be narrower.
@@ -66,6 +80,11 @@ constexpr int64_t ValueIndex(DType dtype, int64_t token, int64_t dim, int64_t he
 // Elements of one token's latent in the cache.
 constexpr int32_t LatentWidth(const MlaShape& shape) {
   return PadDim(shape.kv_lora_rank) + PadDim(shape.rope_dim);
+}
+
+constexpr size_t LatentBlockBytes(const MlaShape& shape, int32_t block_size, DType dtype) {
+  const size_t scale_bytes = dtype == DType::kI8 ? 2 * sizeof(float) : 0;
+  return block_size * (LatentWidth(shape) * DTypeBytes(dtype) + scale_bytes);
 }
 
 }  // namespace penstock

@@ -83,7 +83,7 @@ class CpuPackedKvB : public PackedKvB {
 
 const CpuPackedKvB& Unpack(const PackedKvB& kv_b, const KvLayerView& cache) {
   const auto& packed = dynamic_cast<const CpuPackedKvB&>(kv_b);
-  CHECK(packed.dtype() == cache.dtype)
+  CHECK(packed.dtype() == (cache.dtype == DType::kI8 ? DType::kBF16 : cache.dtype))
       << "kv_b is " << DTypeName(packed.dtype()) << ", the cache " << DTypeName(cache.dtype);
   return packed;
 }
@@ -101,7 +101,7 @@ bool AbsorbedIsCheaper(const SeqSpan& span, const MlaShape& shape) {
 }  // namespace
 
 size_t CpuAttention::MlaBlockBytes(const MlaShape& shape, int32_t block_size, DType dtype) const {
-  return static_cast<size_t>(block_size) * LatentWidth(shape) * DTypeBytes(dtype);
+  return LatentBlockBytes(shape, block_size, dtype);
 }
 
 std::unique_ptr<PackedKvB> CpuAttention::PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) const {
@@ -132,21 +132,28 @@ void CpuAttention::MlaStore(ConstMat latent, ConstMat k_rope, std::span<const Se
   CHECK_EQ(k_rope.cols, shape.rope_dim);
   CHECK_GE(cache.block_bytes, MlaBlockBytes(shape, cache.block_size, cache.dtype));
   const int64_t width = LatentWidth(shape), rank = PadDim(shape.kv_lora_rank);
+  const int64_t row_bytes = width * static_cast<int64_t>(DTypeBytes(cache.dtype));
   for (const SeqSpan& span : spans) {
     team_.ParallelFor(span.len, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t pos = span.pos + i;
-        const int32_t block = span.block_ids[pos / cache.block_size];
+        const int64_t at = (span.pos + i) % cache.block_size;
+        const int32_t block = span.block_ids[(span.pos + i) / cache.block_size];
         CHECK(block >= 0 && block < cache.num_blocks) << block;
-        std::byte* row =
-            cache.data + block * cache.block_bytes + pos % cache.block_size * width * DTypeBytes(cache.dtype);
-        std::memset(row, 0, width * DTypeBytes(cache.dtype));
-        for (int64_t c = 0; c < latent.cols; ++c) {
-          WriteAt(row, cache.dtype, c, ReadAt(latent.RowPtr(span.row + i), latent.dtype, c));
+        std::byte* data = cache.data + block * cache.block_bytes;
+        std::byte* row = data + at * row_bytes;
+        std::memset(row, 0, row_bytes);
+        const ConstMat parts[] = {latent.Rows(span.row + i, 1), k_rope.Rows(span.row + i, 1)};
+        if (cache.dtype == DType::kI8) {
+          auto* scales = reinterpret_cast<float*>(data + cache.block_size * row_bytes) + 2 * at;
+          auto* bytes = reinterpret_cast<int8_t*>(row);
+          scales[0] = ops_.quantize_row(parts[0].data, parts[0].dtype, 0, parts[0].cols, bytes);
+          scales[1] = ops_.quantize_row(parts[1].data, parts[1].dtype, 0, parts[1].cols, bytes + rank);
+          continue;
         }
-        for (int64_t c = 0; c < k_rope.cols; ++c) {
-          WriteAt(row, cache.dtype, rank + c, ReadAt(k_rope.RowPtr(span.row + i), k_rope.dtype, c));
-        }
+        for (int64_t c = 0; c < latent.cols; ++c)
+          WriteAt(row, cache.dtype, c, ReadAt(parts[0].data, latent.dtype, c));
+        for (int64_t c = 0; c < k_rope.cols; ++c)
+          WriteAt(row, cache.dtype, rank + c, ReadAt(parts[1].data, k_rope.dtype, c));
       }
     });
   }
@@ -192,7 +199,7 @@ void CpuAttention::PlanExpanded(ConstMat q, const SeqSpan& span, const MlaShape&
     task.q = {q.Cols(head * q_dim, 0).RowPtr(span.row), q.dtype, q.stride, 1, span.pos};
     task.out = {out.Cols(int64_t{head} * shape.v_dim, 0).RowPtr(span.row), out.dtype, out.stride,
                 shape.v_dim};
-    task.keys = {cache, span.block_ids, 0, 0};
+    task.keys = {cache, span.block_ids, 0, 0, PadDim(shape.kv_lora_rank)};
     task.shape = shape;
     task.kv_b_t = weights.Expand(head);
     task.value_dim = PadDim(shape.v_dim);
@@ -258,7 +265,7 @@ void CpuAttention::AbsorbedAttention(ConstMat q, std::span<const SeqSpan> spans,
     task.q = {latent_q_.as<float>() + token * heads * width, DType::kF32, heads * width, shape.num_heads,
               span.pos};
     task.out = {latent_out_.as<float>() + token * heads * rank, DType::kF32, heads * rank, rank};
-    task.keys = {cache, span.block_ids, 0, 0};
+    task.keys = {cache, span.block_ids, 0, 0, rank};
     task.key_dim = width;
     task.value_dim = rank;
     task.scale = shape.scale;
@@ -266,7 +273,7 @@ void CpuAttention::AbsorbedAttention(ConstMat q, std::span<const SeqSpan> spans,
     PlanFlash(task);
     token += span.len;
   }
-  flash_plan_.Run(team_, thread_scratch_, ops.flash_latent, ops.flash_scratch_bytes, ops.merge);
+  flash_plan_.Run(team_, thread_scratch_, ops.flash_latent, ops.flash_latent_scratch_bytes, ops.merge);
 
   RunProducts(heads, ops, [&](int64_t head) {
     return ProductTask{.x = latent_out_.as<float>() + head * rank,

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/attention_decode_int8.h"
 #include "kernels/cpu/attention_flash.h"
 #include "kernels/cpu/attention_ops.h"
 #include "kernels/cpu/attention_pack.h"
@@ -48,7 +49,7 @@ static void ExpandTile(const MlaHeadTask& task, int64_t key0, int64_t num_keys, 
   using Element = typename W::Element;
   const int64_t width = scratch.rank + scratch.rope, columns = scratch.nope + scratch.v;
   const int64_t padded = PadTo16(num_keys);
-  ReadLatents<W, CacheT>(task.keys, key0, num_keys, width, scratch.latents);
+  ReadLatentRows<W, CacheT>(task.keys, key0, num_keys, width, scratch.latents);
   PanelProduct<W>(scratch.latents, width, padded, scratch.weights, scratch.expanded, columns);
 
   auto* rows = reinterpret_cast<Element*>(scratch.expanded);  // rounded in place
@@ -66,7 +67,7 @@ static void ExpandTile(const MlaHeadTask& task, int64_t key0, int64_t num_keys, 
   PackRows<W>(rows + scratch.nope, stride, padded, scratch.v, tile.packed_values);
 }
 
-template <class W, typename CacheT>
+template <class W, typename WeightT, typename CacheT>
 static void RunMlaHead(const MlaHeadTask& task, void* memory) {
   MlaHeadScratch<W> scratch(task, memory);
   const int64_t q_dim = scratch.nope + scratch.rope;
@@ -76,9 +77,9 @@ static void RunMlaHead(const MlaHeadTask& task, void* memory) {
     ReadElements<W>(task.q.data, task.q.dtype, i * task.q.stride + task.shape.nope_dim, task.shape.rope_dim,
                     scratch.rope, row + scratch.nope);
   }
-  PackOperand<W, CacheT>(static_cast<const OperandWord<CacheT>*>(task.kv_b_t), scratch.nope + scratch.v,
-                         scratch.rank / kOperandDepth<CacheT>, scratch.nope + scratch.v, scratch.weights, 0,
-                         0);
+  PackOperand<W, WeightT>(static_cast<const OperandWord<WeightT>*>(task.kv_b_t), scratch.nope + scratch.v,
+                          scratch.rank / kOperandDepth<WeightT>, scratch.nope + scratch.v, scratch.weights, 0,
+                          0);
   scratch.state.Clear(task.num_queries);
 
   for (int64_t key0 = task.key_begin; key0 < task.key_end; key0 += task.key_tile) {

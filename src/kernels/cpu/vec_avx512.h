@@ -26,6 +26,7 @@ struct SimdAvx512 {
   PENSTOCK_INLINE void Store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
   PENSTOCK_INLINE Vec Mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
   PENSTOCK_INLINE Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+  PENSTOCK_INLINE Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
   PENSTOCK_INLINE Vec MulAdd(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
   PENSTOCK_INLINE Vec MulSub(Vec a, Vec b, Vec c) { return _mm512_fmsub_ps(a, b, c); }
   PENSTOCK_INLINE Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }

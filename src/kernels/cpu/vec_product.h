@@ -75,6 +75,15 @@ struct PairWords {
   PENSTOCK_INLINE Vec Exp2(Vec v) { return S::Exp2ForBf16(v); }
 };
 
+// Operands held as bytes, for a Simd with a dot product of four: see attention_int8.h.
+template <class S>
+struct ByteWords {
+  using Simd = S;
+  using Word = uint32_t;
+  using Element = int8_t;
+  static constexpr int kPerWord = 4;
+};
+
 // One row of B in words, against M rows of A.
 template <class W>
 struct WordStep {
@@ -204,7 +213,7 @@ using OperandStep = std::conditional_t<std::is_same_v<CacheT, Bf16> && W::kPerWo
 template <typename CacheT>
 using OperandWord = std::conditional_t<std::is_same_v<CacheT, float>, float, uint32_t>;
 template <typename CacheT>
-constexpr int64_t kOperandDepth = std::is_same_v<CacheT, float> ? 1 : 2;
+constexpr int64_t kOperandDepth = 4 / static_cast<int64_t>(sizeof(CacheT));
 
 // C (+)= A · B for few rows, where B is an operand of `steps` rows and `num_columns` columns, a multiple
 // of 16.

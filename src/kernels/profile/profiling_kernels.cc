@@ -90,7 +90,10 @@ class ProfilingKernels : public Kernels {
   }
   void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape,
                     const KvLayerView& cache, const PackedKvB& kv_b, Mat out, MlaForm form) override {
-    Time({"MlaAttention", ArithmeticOf(cache.dtype), {shape.num_heads, shape.kv_lora_rank}},
+    const bool bytes = cache.dtype == DType::kI8;  // latents are decoded
+    Time({"MlaAttention",
+          bytes ? Arithmetic::kBF16 : ArithmeticOf(cache.dtype),
+          {shape.num_heads, shape.kv_lora_rank}},
          MlaWork(spans, shape, cache),
          [&] { inner_->MlaAttention(q, spans, shape, cache, kv_b, out, form); });
   }

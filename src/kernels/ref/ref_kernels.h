@@ -2,7 +2,8 @@
 // fp32, sums run in double, and results are rounded to the output type once, at the end. Never optimised.
 //
 // Caches are plain: a block is [block_size][num_kv_heads][head_dim] keys, then as many values; of latent
-// attention, [block_size][kv_lora_rank + rope_dim].
+// attention, [block_size][kv_lora_rank + rope_dim]. In bytes, every row of head_dim, kv_lora_rank or rope_dim
+// numbers has its scale (f32) behind it.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
