@@ -217,6 +217,11 @@ class MemoryTest(unittest.TestCase):
                 prompt = [5 + (7 * seed + i) % 40_000 for i in range(3900)]
                 body = {"model": str(MODEL), "prompt": prompt, "max_tokens": 4}
                 self.assertEqual(server.request("POST", "/v1/completions", body)[0], 200)
+            # On paper: 30 layers * 2 * 3 heads * 64 * 2 bytes = 23,040 for a token; the two stages together hold 64 blocks of 64.
+            info = json.loads(server.request("GET", "/server_info")[2])["config"]
+            self.assertEqual(info["kv_cache_memory_bytes"], 64 * 64 * 23_040)
+            self.assertEqual(sum(info["layers_per_stage"]), 30)
+            self.assertIn(" + KV cache 90.0 MiB = ", server.log_text())
             said = re.search(r"Memory: .* = ([\d.]+) MiB; ", server.log_text())
             peak = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{server.process.pid}/status").read_text())
             self.assertLess(int(peak[1]) / 1024, float(said[1]))
