@@ -106,6 +106,21 @@ std::string FormatCores(const std::vector<int>& cores) {
   return text;
 }
 
+Status CheckKvDType(const EnginePlan& plan) {
+  const DType dtype = plan.options.dtype, kv_dtype = plan.options.KvDType();
+  if (kv_dtype == dtype) return OkStatus();
+  if (kv_dtype != DType::kI8) {
+    return InvalidArgument("--kv-cache-dtype {}: this model computes in {}; expected auto, {} or int8",
+                           DTypeName(kv_dtype), DTypeName(dtype), DTypeName(dtype));
+  }
+  if (plan.model.kv_lora_rank > 0 && dtype != DType::kBF16) {
+    return Unimplemented(
+        "--kv-cache-dtype int8: latent attention has it beside --dtype bfloat16 only, got {}",
+        DTypeName(dtype));
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<EnginePlan> PlanEngine(const RunConfig& run) {
@@ -113,6 +128,8 @@ Result<EnginePlan> PlanEngine(const RunConfig& run) {
   ASSIGN_OR_RETURN(plan.model, ReadModelConfig(run.model_dir, run.quantization));
   const DType stored = plan.model.stored_dtype == DType::kF32 ? DType::kF32 : DType::kBF16;
   plan.options.dtype = run.dtype.value_or(stored);
+  plan.options.kv_dtype = run.kv_dtype;
+  RETURN_IF_ERROR(CheckKvDType(plan));
   ASSIGN_OR_RETURN(plan.options.max_model_len, ResolveMaxModelLen(run, plan.model));
   plan.options.block_size = run.block_size;
   const int64_t most_tokens = int64_t{run.max_num_seqs} * plan.options.max_model_len;

@@ -15,7 +15,7 @@ constexpr FlagSpec kImplementedFlags[] = {
      "Model directory (config.json, *.safetensors, tokenizer.json); or the first word after the command."},
     {"tokenizer", "", kString, kDo, "ModelConfig", "", "Directory of tokenizer.json, if not the model's."},
     {"dtype", "", kString, kDo, "ModelConfig", "auto",
-     "Type of weights, activations and KV cache. auto: bfloat16, or float32 where the checkpoint is float32. "
+     "Type of weights and activations. auto: bfloat16, or float32 where the checkpoint is float32. "
      "float16 is refused: this engine computes in bfloat16 or float32.",
      "auto|bfloat16|float32|float|half|float16"},
     {"quantization", "-q", kString, kDo, "ModelConfig", "",
@@ -51,6 +51,12 @@ constexpr FlagSpec kImplementedFlags[] = {
      "it)."},
     {"block-size", "", kInt, kDo, "CacheConfig", "64",
      "Tokens in one block of the KV cache: a multiple of 16.", "", 16, 1024},
+    {"kv-cache-dtype", "", kString, kDo, "CacheConfig", "auto",
+     "Type of keys and values in the KV cache. auto: as --dtype. int8 (also int8_per_token_head): bytes with "
+     "a "
+     "scale for each token and head: half the memory, and attention multiplies bytes where the processor has "
+     "AVX-512 VNNI and BF16.",
+     "auto|bfloat16|float32|int8|int8_per_token_head"},
     {"gpu-memory-utilization", "--device-memory-utilization", kFloat, kDo, "CacheConfig", "0.9",
      "Share of the memory that is free at start which weights, activations and KV cache may take together. "
      "On a CPU: of RAM.",

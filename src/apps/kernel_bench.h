@@ -64,7 +64,7 @@ class KernelBench {
 
   void LinearShape(std::string_view name, int64_t n, int64_t k, bool int8);
   void MoeLayer(bool int8);
-  void Gqa(int32_t len, int32_t context);
+  void Gqa(int32_t len, int32_t context, DType kv_dtype);
   void Mla(int32_t len, int32_t context, MlaForm form);
 
   bool Wanted(const Case& one) const;

@@ -35,18 +35,26 @@ double CausalPairs(int32_t len, int32_t context) {
 
 }  // namespace
 
-void KernelBench::Gqa(int32_t len, int32_t context) {
+void KernelBench::Gqa(int32_t len, int32_t context, DType kv_dtype) {
   const GqaShape shape{.num_heads = 16, .num_kv_heads = 8, .head_dim = 128, .scale = 0.088f};
   const int64_t columns = int64_t{shape.num_heads} * shape.head_dim;
-  const size_t block_bytes = kernels_.GqaBlockBytes(shape, kBlockSize, DType::kBF16);
+  const size_t block_bytes = kernels_.GqaBlockBytes(shape, kBlockSize, kv_dtype);
   const Case one{.op = "attention gqa",
                  .shape = fmt::format("{} at {}, 16/8 heads of 128", len, context),
-                 .dtype = "bf16",
+                 .dtype = kv_dtype == DType::kI8 ? "int8" : "bf16",
                  .operations = 4.0 * CausalPairs(len, context) * static_cast<double>(columns),
                  .bytes = static_cast<double>(block_bytes) * context / kBlockSize +
                           static_cast<double>(2 * len * columns) * sizeof(Bf16)};
   if (!Wanted(one)) return;
-  const PagedCache cache(block_bytes, context);
+  PagedCache cache(block_bytes, context);
+  if (kv_dtype != DType::kBF16) {  // its scales are not any bits
+    cache.view.dtype = kv_dtype;
+    const int64_t kv_columns = int64_t{shape.num_kv_heads} * shape.head_dim;
+    const Buffer kv = RandomBf16Buffer(context * kv_columns);
+    const ConstMat rows(kv.data(), DType::kBF16, context, kv_columns);
+    const SeqSpan all{0, context, 0, cache.ids.data()};
+    kernels_.GqaStore(rows, rows, std::span(&all, 1), shape, cache.view);
+  }
   const SeqSpan span{0, len, context - len, cache.ids.data()};
   const Buffer q = RandomBf16Buffer(len * columns), out = RandomBf16Buffer(len * columns);
   Measure(one, [&](size_t) {
@@ -88,13 +96,16 @@ void KernelBench::Mla(int32_t len, int32_t context, MlaForm form) {
 
 void KernelBench::RunAttention() {
   if (options_.quick) {
-    Gqa(32, 128);
+    Gqa(32, 128, DType::kBF16);
+    Gqa(32, 128, DType::kI8);
     Mla(8, 64, MlaForm::kExpanded);
     Mla(1, 64, MlaForm::kAbsorbed);
     return;
   }
-  for (const int32_t context : {4096, 8192, 16384, 32768}) Gqa(2048, context);
-  for (const int32_t context : {4096, 32768}) Gqa(1, context);
+  for (const DType kv_dtype : {DType::kBF16, DType::kI8}) {
+    for (const int32_t context : {4096, 8192, 16384, 32768}) Gqa(2048, context, kv_dtype);
+    for (const int32_t context : {4096, 32768}) Gqa(1, context, kv_dtype);
+  }
   Mla(2048, 4096, MlaForm::kExpanded);
   Mla(2048, 16384, MlaForm::kExpanded);
   Mla(8, 4096, MlaForm::kAbsorbed);

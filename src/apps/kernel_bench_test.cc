@@ -38,6 +38,7 @@ TEST(KernelBench, QuickRunsEveryOperationInEveryType) {
   const std::set<std::string> expected = {"linear small bf16",
                                           "linear small int8",
                                           "attention gqa bf16",
+                                          "attention gqa int8",
                                           "attention mla expanded bf16",
                                           "attention mla absorbed bf16",
                                           "moe bf16",

@@ -36,6 +36,10 @@ Status ResolveModel(const ParsedFlags& flags, RunConfig* config) {
     return Unimplemented(
         "--dtype {}: this engine computes in bfloat16 or float32; float16 checkpoints are read", dtype);
   }
+  const std::string kv_dtype = flags.String("kv-cache-dtype");
+  if (kv_dtype == "bfloat16") config->kv_dtype = DType::kBF16;
+  if (kv_dtype == "float32") config->kv_dtype = DType::kF32;
+  if (kv_dtype == "int8" || kv_dtype == "int8_per_token_head") config->kv_dtype = DType::kI8;
   if (flags.Given("max-model-len")) config->max_model_len = flags.Int("max-model-len");
   config->seed = flags.Int("seed");
   config->generation_config = flags.String("generation-config");

@@ -31,6 +31,7 @@ struct RunConfig {
   std::string model_dir;
   std::string tokenizer_dir;
   std::optional<DType> dtype;             // bf16 or f32; absent: by the checkpoint
+  std::optional<DType> kv_dtype;          // of the KV cache, i8 too; absent: as weights and activations
   std::string quantization;               // as ReadModelConfig() takes it; empty: as the checkpoint says
   std::optional<int64_t> max_model_len;   // absent: the model's own; -1: what memory allows
   bool allow_long_max_model_len = false;  // beyond the model's own limit

@@ -31,6 +31,9 @@ TEST(RunConfig, Model) {
 TEST(RunConfig, Dtype) {
   EXPECT_FALSE(Resolve({"m"})->dtype.has_value());
   EXPECT_EQ(Resolve({"m", "--dtype", "bfloat16"})->dtype, DType::kBF16);
+  EXPECT_FALSE(Resolve({"m", "--kv-cache-dtype", "auto"})->kv_dtype.has_value());
+  EXPECT_EQ(Resolve({"m", "--kv-cache-dtype", "int8"})->kv_dtype, DType::kI8);
+  EXPECT_FALSE(Resolve({"m", "--kv-cache-dtype", "fp8"}).ok());
   EXPECT_EQ(Resolve({"m", "--dtype", "float"})->dtype, DType::kF32);
   EXPECT_EQ(Resolve({"m", "--dtype", "half"}).status().code(), StatusCode::kUnimplemented);
 }

@@ -97,6 +97,8 @@ CostModelKey MakeCostModelKey(const RunConfig& run, const EnginePlan& plan) {
   key.model = plan.model.architecture;
   key.config_hash = HashModel(run.model_dir);
   key.dtype = DTypeName(plan.options.dtype);
+  if (plan.options.KvDType() != plan.options.dtype)
+    key.dtype += fmt::format("+{} kv", DTypeName(plan.options.KvDType()));
   if (plan.model.quantise_weights) {
     key.quantization = "w8a8-dynamic";
   } else if (plan.model.weight_types != nullptr) {

@@ -64,6 +64,7 @@ Json DescribeConfig(const RunConfig& run, const EnginePlan& plan) {
       {"model", run.model_dir},
       {"tokenizer", run.tokenizer_dir},
       {"dtype", DTypeName(plan.options.dtype)},
+      {"kv_cache_dtype", DTypeName(plan.options.KvDType())},
       {"max_model_len", plan.options.max_model_len},
       {"max_num_seqs", run.max_num_seqs},
       {"max_num_batched_tokens", plan.options.max_batched_tokens},

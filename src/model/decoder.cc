@@ -64,7 +64,7 @@ ModelMemory MeasureMemory(const ModelConfig& config, const ModelOptions& options
   ModelMemory memory;
   memory.weight_bytes = weights.bytes + RopeTableBytes(RotatedDim(config), options.max_model_len);
   for (const DecoderLayer& layer : weights.layers) {
-    memory.kv_block_bytes += layer.attention->KvBlockBytes(kernels, options.block_size, options.dtype);
+    memory.kv_block_bytes += layer.attention->KvBlockBytes(kernels, options.block_size, options.KvDType());
   }
   memory.activation_bytes =
       WorkspaceBytes(config, options, weights.layers) + KernelScratchBytes(options, weights.layers);
@@ -87,9 +87,10 @@ void DecoderModel::AllocateKv(int32_t num_blocks) {
   CHECK_GT(num_blocks, 0);
   std::vector<size_t> layer_block_bytes;
   for (const DecoderLayer& layer : weights_.layers) {
-    layer_block_bytes.push_back(layer.attention->KvBlockBytes(kernels_, options_.block_size, options_.dtype));
+    layer_block_bytes.push_back(
+        layer.attention->KvBlockBytes(kernels_, options_.block_size, options_.KvDType()));
   }
-  kv_ = KvCache(layer_block_bytes, num_blocks, options_.block_size, options_.dtype);
+  kv_ = KvCache(layer_block_bytes, num_blocks, options_.block_size, options_.KvDType());
 }
 
 // Whatever would make a kernel read or write outside of what is ours.

@@ -49,13 +49,14 @@ class GoldenTest : public ::testing::TestWithParam<Case> {
 
   std::string Dir() const { return kModelsDir + "/" + GetParam().model; }
 
-  StagedModel Make(int num_stages, DType dtype) {
+  StagedModel Make(int num_stages, DType dtype, std::optional<DType> kv_dtype = std::nullopt) {
     return StagedModel(Dir(), config_, num_stages,
                        {.dtype = dtype,
                         .block_size = 16,
                         .max_batched_tokens = 512,
                         .max_model_len = 512,
-                        .max_logit_rows = 512},
+                        .max_logit_rows = 512,
+                        .kv_dtype = kv_dtype},
                        *kernels_.kernels);
   }
 
@@ -94,6 +95,18 @@ TEST_P(GoldenRunTest, LogitsInBf16) {
   const Error error = Compare(model.RunChunks(sequence, {200, 64}), golden_);
   EXPECT_LE(error.median, 1.5 * golden_.bf16.median);
   EXPECT_LE(error.rms, (config_.num_experts > 0 ? 3.0 : 1.5) * golden_.bf16.rms);
+  RecordProperty("median_error", std::to_string(error.median));
+  RecordProperty("rms_error", std::to_string(error.rms));
+}
+
+// Keys and values in bytes: further from fp32 than bf16 is, by no more than this, and in about half the
+// memory.
+TEST_P(GoldenRunTest, LogitsWithKeysAndValuesInBytes) {
+  StagedModel model = Make(2, DType::kBF16, DType::kI8);
+  TestSequence sequence = model.NewSequence(golden_.Tokens());
+  const Error error = Compare(model.RunChunks(sequence, {100, 1, 99, 64}), golden_);
+  EXPECT_LE(error.median, 4 * golden_.bf16.median);
+  EXPECT_LE(error.rms, (config_.num_experts > 0 ? 6.0 : 4.0) * golden_.bf16.rms);
   RecordProperty("median_error", std::to_string(error.median));
   RecordProperty("rms_error", std::to_string(error.rms));
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -36,11 +37,15 @@ struct ModelBatch {
 };
 
 struct ModelOptions {
-  DType dtype = DType::kBF16;  // of weights, activations and KV: bf16 or f32
+  DType dtype = DType::kBF16;  // of weights and activations: bf16 or f32
   int32_t block_size = 64;
   int32_t max_batched_tokens = 2048;  // rows of the largest step
   int32_t max_model_len = 4096;
   int32_t max_logit_rows = 1;  // rows of the largest Logits() call
+  // Of keys and values; absent: as dtype. i8 goes with either, but latent attention has it with bf16 only.
+  std::optional<DType> kv_dtype = std::nullopt;
+
+  DType KvDType() const { return kv_dtype.value_or(dtype); }
 };
 
 // Bytes that one rank will take, computed before any is taken.
