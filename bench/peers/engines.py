@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import selectors
 import signal
 import statistics
@@ -68,6 +69,12 @@ def environment(cores):
     return {**os.environ, **threads, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
+def free_gib():
+    """Memory that a new process can have without anything being written to disk."""
+    text = pathlib.Path("/proc/meminfo").read_text()
+    return int(re.search(r"MemAvailable: +(\d+) kB", text)[1]) / 2**20
+
+
 def pinned(core_ids, command):
     return ["taskset", "-c", ",".join(map(str, core_ids)), *map(str, command)]
 
@@ -78,6 +85,7 @@ def time_penstock(binary, engine, path, case, core_ids, limit_s):
             binary, "bench", "latency", path, *engine.flags, "--input-len", input_len, "--output-len", output_len,
             "--batch-size", batch, "--num-iters", repeats, "--num-iters-warmup", warm_ups, "--threads-per-rank",
             case.cores, "--max-model-len", input_len + output_len + 64, "--max-num-batched-tokens", 2048,
+            "--kv-cache-memory-bytes", f"{models.cache_gib(models.config(path), batch * (input_len + output_len + 128))}G",
             "--no-enable-prefix-caching", "--calibration", "off", "--json"]), limit_s, environment(case.cores))
         return statistics.median(json.loads(out)["latencies"])
 

@@ -54,7 +54,7 @@ class Run:
         self.versions = {}
         self.results = []
         self.best = {}      # (engine, case) -> its best variant
-        self.workers = {}   # (engine, variant) -> Worker that is kept
+        self.workers = {}   # (engine, variant) -> Worker that is kept; the one that rested longest comes first
 
     def say(self, text):
         print(f"[{time.strftime('%H:%M:%S')}, {max(self.end - time.monotonic(), 0) / 60:.0f} min left] {text}", flush=True)
@@ -109,16 +109,19 @@ class Run:
     def measure(self, name, variant, case, seed):
         engine, cores = ENGINES[name], self.args.core_ids[:case.cores]
         path = self.models.form(case.model, case.layers, engine.form)
+        for key in list(self.workers):
+            if key != (name, variant) and engines.free_gib() < self.args.free_gib:
+                self.drop(*key)
         if engine.peer == "penstock":
             return engines.time_penstock(self.args.penstock, engine, path, case, cores, self.limit())
         if engine.peer == "llama.cpp":
             return engines.time_llama(self.llama, variant, path, case, cores, self.limit())
         is_long = case.length > self.args.keep_length
-        worker = self.workers.get((name, variant))
-        if worker is None or is_long:
+        worker = self.workers.pop((name, variant), None)
+        if worker is None:
             max_len = (case.length if is_long else min(max(self.args.lengths), self.args.keep_length)) + 512
             worker = engines.Worker(self.pythons[engine.peer](), engine, variant, path, case, max_len, cores, self.limit())
-            self.workers[name, variant] = worker
+        self.workers[name, variant] = worker
         try:
             rate = worker.measure(case, seed, self.limit())
         except install.Refused:
@@ -164,11 +167,12 @@ class Run:
             if self.left() < 1:
                 self.refused[f"{case.model}, {case.cores} cores, {case.name}"] = "the time budget was spent"
                 continue
-            if group != (case.model, case.cores, case.layers):
+            is_long = case.length > self.args.keep_length
+            if group != (case.model, case.cores, case.layers, is_long):
                 self.stop_workers()
-                group = (case.model, case.cores, case.layers)
+                group = (case.model, case.cores, case.layers, is_long)
                 peaks[case.cores] = self.peaks(case.cores)
-            rounds = self.args.long_rounds if case.length > self.args.keep_length else self.args.rounds
+            rounds = self.args.long_rounds if is_long else self.args.rounds
             cells = {name: [] for name in self.args.engines}
             for number in range(rounds):
                 for name in self.args.engines:
@@ -224,6 +228,7 @@ def parse_args():
     parser.add_argument("--keep-length", type=int, default=8192)
     parser.add_argument("--layers", type=int, default=0, help="shorten the models to so many layers")
     parser.add_argument("--long-layers", type=int, default=0, help="the same for prompts above --keep-length only")
+    parser.add_argument("--free-gib", type=float, default=8, help="kept models make room until so much memory is free")
     parser.add_argument("--limit", type=float, default=900, help="seconds for one measurement")
     parser.add_argument("--time-budget", type=float, default=600, help="minutes for everything")
     parser.add_argument("--llama-bench", type=pathlib.Path, help="one that is built already")
