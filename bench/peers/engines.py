@@ -137,7 +137,7 @@ class Worker:
         self._buffer = b""
         try:
             self._wait(limit_s)
-        except install.Refused:
+        except BaseException:  # an interrupt as well: nothing may be left running
             self.stop()
             raise
         self._signal(signal.SIGSTOP)
