@@ -21,24 +21,28 @@ class OpenVino:
         import openvino_genai
         self.openvino, self.genai, self.numpy = openvino, openvino_genai, numpy
         properties = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": options["threads"],
-                      "PERFORMANCE_HINT": "LATENCY", "ATTENTION_BACKEND": options["backend"]}
+                      "PERFORMANCE_HINT": "LATENCY"}
         if options["int8"]:
             properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 128
-        if options["backend"] == "PA":
+        self.is_paged = options["backend"] == "PA"
+        if self.is_paged:
             scheduler = openvino_genai.SchedulerConfig()
-            scheduler.enable_prefix_caching = False
-            scheduler.cache_size = options["cache_gib"]
-            scheduler.max_num_batched_tokens = options.get("chunk", 2048)
-            properties["scheduler_config"] = scheduler
-        self.pipeline = openvino_genai.LLMPipeline(model, "CPU", **properties)
+            scheduler.enable_prefix_caching, scheduler.cache_size = False, options["cache_gib"]
+            scheduler.max_num_batched_tokens = 2048
+            self.pipeline = openvino_genai.ContinuousBatchingPipeline(model, scheduler, "CPU", properties)
+        else:
+            self.pipeline = openvino_genai.LLMPipeline(model, "CPU", ATTENTION_BACKEND="SDPA", **properties)
 
     def generate(self, prompts, output_len):
         config = self.genai.GenerationConfig()
         config.max_new_tokens, config.min_new_tokens, config.ignore_eos = output_len, output_len, True
         config.do_sample, config.apply_chat_template = False, False
-        ids = self.openvino.Tensor(self.numpy.array(prompts, dtype=self.numpy.int64))
-        answers = self.pipeline.generate(ids, config).tokens
-        return [len(answer) for answer in answers]
+        ids = self.numpy.array(prompts, dtype=self.numpy.int64)
+        if self.is_paged:
+            tensors = [self.openvino.Tensor(self.numpy.ascontiguousarray(row[None])) for row in ids]
+            answers = self.pipeline.generate(tensors, [config] * len(tensors))
+            return [len(answer.m_generation_ids[0]) for answer in answers]
+        return [len(answer) for answer in self.pipeline.generate(self.openvino.Tensor(ids), config).tokens]
 
 
 class Vllm:
