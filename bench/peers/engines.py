@@ -19,6 +19,7 @@ import install
 import models
 
 DECODE_PROMPT, DECODE_TOKENS = 128, 33
+WARM_LENGTH = 2048  # prompts up to this are run once unmeasured: beyond, what is done once no longer counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,11 @@ class Case:
 
     @property
     def repeats(self):
-        return 3 if self.length <= 2048 else 1
+        return 3 if self.length <= 1024 else 1
+
+    @property
+    def needs_warm_up(self):
+        return self.length <= WARM_LENGTH
 
 
 def environment(cores):
@@ -90,7 +95,7 @@ def time_penstock(binary, engine, path, case, core_ids, limit_s):
         return statistics.median(json.loads(out)["latencies"])
 
     if case.length:
-        return case.length / seconds(case.length, 1, 1, case.repeats, 1 if case.length <= 8192 else 0)
+        return case.length / seconds(case.length, 1, 1, case.repeats, int(case.needs_warm_up))
     first = seconds(DECODE_PROMPT, 1, case.batch, 3, 1)
     return case.batch * (DECODE_TOKENS - 1) / (seconds(DECODE_PROMPT, DECODE_TOKENS, case.batch, 3, 1) - first)
 
@@ -109,7 +114,7 @@ def time_llama(binary, variant, path, case, core_ids, limit_s):
         return [json.loads(line) for line in out.splitlines() if line.startswith("{")][-1]["speed_tg"]
     work = ["-p", case.length, "-n", 0] if case.length else ["-p", 0, "-n", DECODE_TOKENS - 1, "-d", DECODE_PROMPT]
     out = run([binary, *common, *work, "-r", case.repeats, "-o", "json",
-               *(["--no-warmup"] if case.length > 8192 else [])])
+               *([] if case.needs_warm_up else ["--no-warmup"])])
     tokens = case.length or DECODE_TOKENS - 1
     return statistics.median(tokens * 1e9 / ns for ns in json.loads(out)[0]["samples_ns"])
 
@@ -135,6 +140,7 @@ class Worker:
             pinned(core_ids, [python, script, engine.peer, path, json.dumps(options)]), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=self._errors, env=env, start_new_session=True)
         self._buffer = b""
+        self._warm = set()  # lengths
         try:
             self._wait(limit_s)
         except BaseException:  # an interrupt as well: nothing may be left running
@@ -146,6 +152,9 @@ class Worker:
         self._signal(signal.SIGCONT)
         try:
             if case.length:
+                if case.needs_warm_up and case.length not in self._warm:
+                    self._warm.add(case.length)
+                    self._task(case.length, 1, 1, seed + case.repeats, limit_s)
                 times = [self._task(case.length, 1, 1, seed + i, limit_s) for i in range(case.repeats)]
                 return case.length / statistics.median(times)
             first, all_of_it = ([self._task(DECODE_PROMPT, n, case.batch, seed + i, limit_s) for i in range(3)]

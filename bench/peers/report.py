@@ -80,5 +80,8 @@ def markdown(all_rows, engines, refused, header):
                 lines.append(f"| **{engine} ÷ fastest peer** | {' | '.join(texts)} |")
         lines.append("")
     if refused:
-        lines += ["Left out:", "", *(f"- {what}: {why}" for what, why in refused.items()), ""]
+        by_reason = {}
+        for what, why in refused.items():
+            by_reason.setdefault(why, []).append(what)
+        lines += ["Left out:", "", *(f"- {'; '.join(what)}: {why}" for why, what in by_reason.items()), ""]
     return "\n".join(lines)

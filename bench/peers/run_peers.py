@@ -145,7 +145,8 @@ class Run:
             try:
                 rates[variant] = self.measure(name, variant, case, seed)
             except (install.Refused, OSError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
-                reasons.append(f"{variant + ': ' if variant else ''}{error or type(error).__name__}")
+                reasons.append(str(error) or type(error).__name__)
+        reasons = list(dict.fromkeys(reasons))
         where = f"{name}, {case.model}, {case.cores} core{'s' if case.cores > 1 else ''}"
         if reasons:
             self.refused[f"{where}, {case.name}"] = "; ".join(reasons)

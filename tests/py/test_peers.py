@@ -59,12 +59,12 @@ class Report(unittest.TestCase):
         results = [result({"penstock-bf16": [150], "vllm-bf16": [100], "openvino-bf16": [None]}),
                    result({"penstock-bf16": [50], "vllm-bf16": [None]}, case="prefill 32768", layers=4)]
         text = report.markdown(list(report.rows(results, DTYPES, PEERS)), list(engines.ENGINES),
-                               {"openvino": "cannot be installed: no such package"}, "Header.")
+                               {"openvino": "no such package", "vllm": "no such package"}, "Header.")
         self.assertIn("| engine | prefill 512 | prefill 32768, 4 layers |", text)
         self.assertIn("| penstock-bf16 | 150 (75%) | 50.0 (25%) |", text)
         self.assertIn("| vllm-bf16 | 100 (50%) | – |", text)
         self.assertIn("| **penstock-bf16 ÷ fastest peer** | 1.50 × vllm-bf16 | – |", text)
-        self.assertIn("- openvino: cannot be installed: no such package", text)
+        self.assertIn("- openvino; vllm: no such package", text)
         self.assertNotIn("| openvino-bf16", text)
 
 
@@ -114,6 +114,13 @@ class Processes(unittest.TestCase):
         worker, case = self.worker("print('noise'); print('RESULT {}', flush=True); input()\n"
                                    "print('RESULT {\"seconds\": 2}', flush=True); input()")
         self.assertEqual(worker.measure(case, 1, 20), 2048)
+
+    def test_short_prompts_run_once_unmeasured(self):
+        worker, _ = self.worker("import sys; print('RESULT {}', flush=True)\n"
+                                "for i, _ in enumerate(sys.stdin): print(f'RESULT {{\"seconds\": {i}}}', flush=True)")
+        case = engines.Case("qwen3", 0, 1, 512)
+        self.assertEqual(worker.measure(case, 1, 20), 512 / 2)  # of 1, 2, 3; 0 was the warm-up
+        self.assertEqual(worker.measure(case, 1, 20), 512 / 5)
 
     def test_worker_that_stops_says_why(self):
         with self.assertRaisesRegex(install.Refused, "KeyError: 'deepseek_v3'"):
