@@ -44,13 +44,15 @@ class Report(unittest.TestCase):
         self.assertAlmostEqual(report.roof((8e8, 2e8), "int8", peaks), 1 / 0.003)
         self.assertAlmostEqual(report.roof((8e8, 2e8), "int8kv", peaks), 400)
 
-    def test_ours_stands_beside_the_fastest_peer_of_its_kind(self):
+    def test_ours_stands_beside_the_fastest_peer(self):
         cells = {"penstock-bf16": [150, 160], "penstock-w8a8": [300, 300], "vllm-bf16": [100, 80], "vllm-w8a8": [200, 240],
                  "llama.cpp-bf16": [50, 60], "openvino-bf16": [None, None], "penstock-w8a8-int8kv": [500, 500]}
         rows = {row["engine"]: row for row in report.rows([result(cells)], DTYPES, PEERS)}
         self.assertEqual(rows["penstock-bf16"]["beside"], "vllm-bf16")
         self.assertAlmostEqual(rows["penstock-bf16"]["ratio"], 1.75)
         self.assertEqual(rows["penstock-w8a8-int8kv"]["beside"], "vllm-w8a8")  # and not another engine of ours
+        slow = result({"penstock-w8a8": [300], "llama.cpp-q8_0": [50], "vllm-bf16": [100]})
+        self.assertEqual(list(report.rows([slow], DTYPES, PEERS))[0]["beside"], "vllm-bf16")
         self.assertIsNone(rows["vllm-bf16"]["ratio"])
         self.assertIsNone(rows["openvino-bf16"]["tokens_per_s"])
         self.assertAlmostEqual(rows["penstock-bf16"]["share"], 155 / 200)
