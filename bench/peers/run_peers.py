@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import sys
 import time
 
@@ -245,6 +246,7 @@ def parse_args():
 
 def main():
     run = Run(parse_args())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers end with it
     try:
         run.run()
     finally:
