@@ -88,15 +88,15 @@ class Work(unittest.TestCase):
 class Processes(unittest.TestCase):
     def test_an_error_becomes_one_line_that_names_the_program(self):
         with self.assertRaisesRegex(install.Refused, r"^python.*: ValueError: too small$"):
-            install.run([sys.executable, "-c", "raise ValueError('too small')"], 20)
+            install.run([sys.executable, "-c", "raise ValueError('too small')"], 120)
 
     def test_a_time_limit_ends_the_program(self):
         begin = time.monotonic()
         with self.assertRaisesRegex(install.Refused, "over the limit"):
-            install.run(["sleep", "30"], 1)
-        self.assertLess(time.monotonic() - begin, 20)
+            install.run(["sleep", "300"], 1)
+        self.assertLess(time.monotonic() - begin, 200)
 
-    def worker(self, source, limit_s=20):
+    def worker(self, source, limit_s=120):
         """A Worker whose Python runs `source` and not worker.py."""
         temporary = tempfile.TemporaryDirectory()
         self.addCleanup(temporary.cleanup)
@@ -115,21 +115,21 @@ class Processes(unittest.TestCase):
     def test_worker_answers_what_it_measured(self):
         worker, case = self.worker("print('noise'); print('RESULT {}', flush=True); input()\n"
                                    "print('RESULT {\"seconds\": 2}', flush=True); input()")
-        self.assertEqual(worker.measure(case, 1, 20), 2048)
+        self.assertEqual(worker.measure(case, 1, 120), 2048)
 
     def test_short_prompts_run_once_unmeasured(self):
         worker, _ = self.worker("import sys; print('RESULT {}', flush=True)\n"
                                 "for i, _ in enumerate(sys.stdin): print(f'RESULT {{\"seconds\": {i}}}', flush=True)")
         case = engines.Case("qwen3", 0, 1, 512)
-        self.assertEqual(worker.measure(case, 1, 20), 512 / 2)  # of 1, 2, 3; 0 was the warm-up
-        self.assertEqual(worker.measure(case, 1, 20), 512 / 5)
+        self.assertEqual(worker.measure(case, 1, 120), 512 / 2)  # of 1, 2, 3; 0 was the warm-up
+        self.assertEqual(worker.measure(case, 1, 120), 512 / 5)
 
     def test_worker_that_stops_says_why(self):
         with self.assertRaisesRegex(install.Refused, "KeyError: 'deepseek_v3'"):
             self.worker("raise KeyError('deepseek_v3')")
 
     def test_worker_that_is_too_slow_is_refused(self):
-        worker, case = self.worker("import time; print('RESULT {}', flush=True); time.sleep(30)")
+        worker, case = self.worker("import time; print('RESULT {}', flush=True); time.sleep(300)")
         with self.assertRaisesRegex(install.Refused, "over the limit"):
             worker.measure(case, 1, 0.2)
 
