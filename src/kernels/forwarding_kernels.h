@@ -1,4 +1,5 @@
-// ForwardingKernels: other kernels, call by call: the base of kernels that look at some calls and change none.
+// ForwardingKernels: other kernels, call by call: the base of kernels that look at some calls and change
+// none.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -27,7 +27,8 @@ TEST(ForwardingKernels, ForwardsEveryMethod) {
   EXPECT_GE(methods.size(), 20u);
   const std::set<std::string> called = Matches("forwarding_kernels.h", R"(inner_->(\w+)\()");
   for (const std::string& method : methods) {
-    if (method != "n" && method != "k" && method != "bytes") EXPECT_TRUE(called.contains(method)) << method;
+    const bool is_of_matrices = method == "n" || method == "k" || method == "bytes";
+    EXPECT_TRUE(is_of_matrices || called.contains(method)) << method;
   }
 }
 

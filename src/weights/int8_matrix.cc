@@ -183,8 +183,8 @@ Status MakeStatic(const std::string& name, InputQuantisation input, std::span<co
     const double in_bias = bias.empty() ? 0.0 : static_cast<double>(bias[r]) / deq_scale;
     const double quant_bias = std::nearbyint(in_bias - static_cast<double>(input.offset * sum));
     if (!(std::fabs(quant_bias) <= std::numeric_limits<int32_t>::max())) {
-      return Unimplemented("tensor {}: bias {} of row {} is {} in units of deq_scale {}, expected 32 bits", name,
-                           bias.empty() ? 0.0f : bias[r], r, quant_bias, deq_scale);
+      return Unimplemented("tensor {}: bias {} of row {} is {} in units of deq_scale {}, expected 32 bits",
+                           name, bias.empty() ? 0.0f : bias[r], r, quant_bias, deq_scale);
     }
     matrix.deq_scale.push_back(deq_scale);
     matrix.quant_bias.push_back(static_cast<int32_t>(quant_bias));

@@ -40,8 +40,8 @@ Result<Int8Matrix> ReadInt8Matrix(const TensorReader& reader, const std::string&
 Result<Int8Matrix> QuantiseMatrix(const TensorReader& reader, const std::string& name, int64_t rows,
                                   int64_t cols, double* relative_error = nullptr);
 
-// How a static input is quantised: [min, max], widened to hold 0 (which must stay exact), on all of -128 … 127.
-// A range of nothing but 0 has scale 1.
+// How a static input is quantised: [min, max], widened to hold 0 (which must stay exact), on all of -128 …
+// 127. A range of nothing but 0 has scale 1.
 struct InputQuantisation {
   float scale = 0;
   int32_t offset = 0;

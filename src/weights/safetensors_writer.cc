@@ -40,7 +40,8 @@ Status WriteAt(int fd, const std::string& path, std::span<const std::byte> data,
 
 // A full disk may show only here.
 Status SyncAndClose(int fd, const std::string& path) {
-  const bool synced = fsync(fd) == 0 || errno == EINVAL || errno == EROFS;  // EINVAL: nothing that can be synced
+  const bool synced =
+      fsync(fd) == 0 || errno == EINVAL || errno == EROFS;  // EINVAL: nothing that can be synced
   const Status status = synced ? OkStatus() : CannotWrite(path);
   if (close(fd) != 0 && status.ok()) return CannotWrite(path);
   return status;

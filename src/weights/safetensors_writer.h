@@ -2,8 +2,8 @@
 //
 //   STEM.safetensors, or STEM-00001-of-00003.safetensors … and STEM.safetensors.index.json
 //
-// Within a file, wide numbers come first, as in files of the safetensors library: each tensor then begins at a
-// multiple of its numbers' size, which readers that view the file in place rely on.
+// Within a file, wide numbers come first, as in files of the safetensors library: each tensor then begins at
+// a multiple of its numbers' size, which readers that view the file in place rely on.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -29,8 +29,8 @@ struct TensorHeader {
 
 class SafetensorsWriter {
  public:
-  // Files of at most `max_file_bytes` of data, or of one larger tensor. All tensors are known before the first
-  // is written; names differ.
+  // Files of at most `max_file_bytes` of data, or of one larger tensor. All tensors are known before the
+  // first is written; names differ.
   SafetensorsWriter(std::string dir, std::string stem, std::vector<TensorHeader> tensors,
                     uint64_t max_file_bytes);
   ~SafetensorsWriter();
@@ -38,8 +38,8 @@ class SafetensorsWriter {
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
 
   // The data of a tensor: each once, in any order. Tensors near each other in the constructor's order share a
-  // file, and a file is open from its first tensor to its last. kInternal naming the file, and what the system
-  // says, if it cannot be written.
+  // file, and a file is open from its first tensor to its last. kInternal naming the file, and what the
+  // system says, if it cannot be written.
   Status Write(const std::string& name, std::span<const std::byte> data);
 
   // After the last tensor: writes the index.
@@ -66,7 +66,7 @@ class SafetensorsWriter {
   const std::string stem_;
   const std::vector<TensorHeader> tensors_;
   std::vector<File> files_;
-  std::vector<Place> places_;                       // of tensors_
+  std::vector<Place> places_;                          // of tensors_
   std::unordered_map<std::string, size_t> unwritten_;  // name -> index of tensors_
 };
 
