@@ -16,6 +16,7 @@ constexpr std::string_view kBeginnings[] = {"LICENSE", "NOTICE"};
 constexpr std::string_view kMadeAnew[] = {"config.json", "quant_model_description.json"};
 
 bool IsWanted(const std::string& name) {
+  if (name.starts_with('.')) return false;
   if (name.ends_with(".index.json") || std::ranges::find(kMadeAnew, name) != std::end(kMadeAnew))
     return false;
   const auto has_beginning = [&](std::string_view beginning) { return name.starts_with(beginning); };
