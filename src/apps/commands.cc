@@ -55,13 +55,20 @@ CommandStart StartCommand(std::span<const std::string> args, const FlagTable& ta
   return {*std::move(setup), kExitDone};
 }
 
+FlagsStart StartWithWords(std::span<const std::string> args, const FlagTable& table,
+                          const CommandInfo& info) {
+  FlagsStart start = ParseOrAnswer(args, table, info);
+  if (!start.flags) return start;
+  for (const std::string& warning : start.flags->warnings()) LogWarning("{}", warning);
+  return start;
+}
+
 FlagsStart StartWithoutModel(std::span<const std::string> args, const FlagTable& table,
                              const CommandInfo& info) {
-  FlagsStart start = ParseOrAnswer(args, table, info);
+  FlagsStart start = StartWithWords(args, table, info);
   if (!start.flags) return start;
   if (const std::vector<std::string>& words = start.flags->positionals(); !words.empty())
     return {std::nullopt, Fail(InvalidArgument("got the word \"{}\", expected flags only", words[0]))};
-  for (const std::string& warning : start.flags->warnings()) LogWarning("{}", warning);
   return start;
 }
 

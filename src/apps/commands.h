@@ -27,6 +27,7 @@ int RunBenchKernels(std::span<const std::string> args);
 int RunCalibrate(std::span<const std::string> args);
 int RunSimulate(std::span<const std::string> args);
 int RunPlan(std::span<const std::string> args);
+int RunQuantize(std::span<const std::string> args);
 
 // What a command is called and does, for its help.
 struct CommandInfo {
@@ -50,13 +51,15 @@ struct CommandStart {
 };
 CommandStart StartCommand(std::span<const std::string> args, const FlagTable& table, const CommandInfo& info);
 
-// The same for a command that runs no model: its flags. Warnings are logged.
+// The same for a command that serves no model: its flags. Warnings are logged.
 struct FlagsStart {
   std::optional<ParsedFlags> flags;
   int exit_code = kExitDone;
 };
 FlagsStart StartWithoutModel(std::span<const std::string> args, const FlagTable& table,
                              const CommandInfo& info);
+// And for one that has words beside its flags.
+FlagsStart StartWithWords(std::span<const std::string> args, const FlagTable& table, const CommandInfo& info);
 
 // Prints "error: …"; the exit code that goes with the status.
 int Fail(const Status& status);

@@ -118,6 +118,7 @@ Usage: penstock COMMAND …
   calibrate MODEL       Measure how fast each stage is, and keep it for `serve`.
   simulate              Simulate prompts on a pipeline, by a cost model: policies side by side.
   plan                  Print how each policy cuts prompts into chunks, and how long they take.
+  quantize MODEL OUT    Make the weights of a model 8-bit integers, and report what that costs.
   version               Print the version.
 
 MODEL is a directory in Hugging Face's format: config.json, *.safetensors, tokenizer.json.

@@ -82,6 +82,7 @@ std::string FlagsMarkdown() {
   text += "### Of `penstock simulate` and `penstock plan`\n\n" + WorkingTable(SimulationFlags());
   text += "### Of `penstock simulate`\n\n" + WorkingTable(SimulateFlags());
   text += "### Of `penstock plan`\n\n" + WorkingTable(PlanFlags());
+  text += "### Of `penstock quantize`\n\n" + WorkingTable(QuantiseFlags());
   text +=
       "## Flags without effect\n\nAccepted, with a line in the log, because leaving them out changes "
       "nothing.\n\n";

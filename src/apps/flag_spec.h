@@ -61,6 +61,7 @@ std::span<const FlagSpec> CalibrateFlags();     // of `calibrate` only
 std::span<const FlagSpec> SimulationFlags();    // of `simulate` and `plan`
 std::span<const FlagSpec> SimulateFlags();      // of `simulate` only
 std::span<const FlagSpec> PlanFlags();          // of `plan` only
+std::span<const FlagSpec> QuantiseFlags();      // of `quantize`
 
 FlagTable ServeTable();
 FlagTable CompleteTable();
@@ -69,5 +70,6 @@ FlagTable BenchKernelsTable();
 FlagTable CalibrateTable();
 FlagTable SimulateCommandTable();
 FlagTable PlanCommandTable();
+FlagTable QuantiseTable();
 
 }  // namespace penstock

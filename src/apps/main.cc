@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   if (command == "calibrate") return RunCalibrate(all.subspan(1));
   if (command == "simulate") return RunSimulate(all.subspan(1));
   if (command == "plan") return RunPlan(all.subspan(1));
+  if (command == "quantize") return RunQuantize(all.subspan(1));
   if (command == "version" || command == "--version" || command == "-v") {
     fmt::print("penstock {}\n", kPenstockVersion);
     return kExitDone;
@@ -36,10 +37,11 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "error: bench: got {}, expected latency or kernels\n",
                words.size() > 1 ? words[1] : "nothing");
   } else {
-    fmt::print(stderr,
-               "error: unknown command {}, expected serve, complete, bench, calibrate, simulate, plan or "
-               "version\n",
-               command);
+    fmt::print(
+        stderr,
+        "error: unknown command {}, expected serve, complete, bench, calibrate, simulate, plan, quantize "
+        "or version\n",
+        command);
   }
   return kExitUsage;
 }

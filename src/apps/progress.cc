@@ -14,6 +14,18 @@ constexpr int kPlainStepPercent = 25;
 constexpr double kMiB = 1 << 20;
 constexpr double kMicrosPerSecond = 1e6;
 
+std::string Rest(ProgressUnit unit, double done, double total) {
+  switch (unit) {
+    case ProgressUnit::kBytes:
+      return fmt::format("{:.0f}/{:.0f} MiB", done / kMiB, total / kMiB);
+    case ProgressUnit::kTimeLeft:
+      return fmt::format("{:.0f} s left", (total - done) / kMicrosPerSecond);
+    case ProgressUnit::kLayers:
+      return fmt::format("{:.0f}/{:.0f} layers", done, total);
+  }
+  return "";
+}
+
 }  // namespace
 
 Progress::Progress(std::string title, ProgressUnit unit, std::FILE* out, bool is_terminal)
@@ -33,10 +45,7 @@ void Progress::Update(uint64_t done_units, uint64_t total_units) {
   if (!is_terminal_) percent -= percent % kPlainStepPercent;
   if (percent <= shown_percent_) return;
   shown_percent_ = percent;
-  const std::string rest = unit_ == ProgressUnit::kBytes
-                               ? fmt::format("{:.0f}/{:.0f} MiB", done / kMiB, total / kMiB)
-                               : fmt::format("{:.0f} s left", (total - done) / kMicrosPerSecond);
-  const std::string counts = fmt::format("{:3}%  {}", percent, rest);
+  const std::string counts = fmt::format("{:3}%  {}", percent, Rest(unit_, done, total));
   if (!is_terminal_) {
     fmt::print(out_, "{}  {}\n", title_, counts);
   } else {

@@ -15,6 +15,7 @@ namespace penstock {
 enum class ProgressUnit {
   kBytes,
   kTimeLeft,  // microseconds: of those done and in all, the rest is shown
+  kLayers,
 };
 
 // Not thread-safe: one Update() at a time, from any thread.

@@ -45,6 +45,11 @@ TEST(Progress, TimeLeft) {
             "Loading    0%  12 s left\nLoading   50%  5 s left\nLoading  100%  0 s left\n");
 }
 
+TEST(Progress, Layers) {
+  EXPECT_EQ(TextOf(ProgressUnit::kLayers, false, [](Progress& progress) { progress.Update(2, 4); }),
+            "Loading   50%  2/4 layers\n");
+}
+
 TEST(Progress, PlainLinesWithoutATerminal) {
   EXPECT_EQ(
       ProgressText(false),

@@ -146,7 +146,8 @@ Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRa
 
 Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,
                                          const LayerRange& range, const ModelOptions& options,
-                                         Kernels& kernels, const LoadProgress& progress) {
+                                         Kernels& kernels, const LoadProgress& progress,
+                                         const MatrixListener& on_matrix) {
   CheckOptions(options);
   ASSIGN_OR_RETURN(const Architecture* architecture, ArchitectureOf(config));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));
@@ -157,7 +158,7 @@ Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const Mod
   RETURN_IF_ERROR(CheckNoOtherBias(checkpoint, table, config));
   if (range.has_embedding) LogUnused(checkpoint, table, config);
 
-  LoadedWeights loaded(table, config, options.dtype, reader, kernels, progress, total_bytes);
+  LoadedWeights loaded(table, config, options.dtype, reader, kernels, progress, total_bytes, on_matrix);
   DecoderWeights weights = MakeDecoderWeights(*architecture, config, range, head_name, loaded);
   RETURN_IF_ERROR(loaded.status());
   return std::unique_ptr<Model>(

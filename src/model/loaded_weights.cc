@@ -55,11 +55,12 @@ Status CheckSameInput(const std::string& one_name, const Int8Part& one, const st
 
 LoadedWeights::LoadedWeights(const TensorTable& table, const ModelConfig& config, DType dtype,
                              const TensorReader& reader, Kernels& kernels, const LoadProgress& progress,
-                             size_t total_bytes)
+                             size_t total_bytes, MatrixListener on_matrix)
     : WeightSource(table, config, dtype),
       reader_(reader),
       kernels_(kernels),
       progress_(progress),
+      on_matrix_(std::move(on_matrix)),
       total_bytes_(total_bytes) {}
 
 Result<StoredMat> LoadedWeights::Read(const std::string& name) {
@@ -84,6 +85,11 @@ std::unique_ptr<PackedMat> LoadedWeights::Matrix(Names names) {
   if (packed == nullptr) return nullptr;
   held_bytes_ += packed->bytes();
   Report(names);
+  if (on_matrix_) {
+    std::vector<std::string> full_names;
+    for (const std::string& name : names) full_names.push_back(Spec(name).name);
+    on_matrix_(full_names, *packed);
+  }
   return packed;
 }
 

@@ -13,7 +13,8 @@ class LoadedWeights : public WeightSource {
  public:
   // All arguments outlive the object. `total_bytes` is what `progress` is told to expect.
   LoadedWeights(const TensorTable& table, const ModelConfig& config, DType dtype, const TensorReader& reader,
-                Kernels& kernels, const LoadProgress& progress, size_t total_bytes);
+                Kernels& kernels, const LoadProgress& progress, size_t total_bytes,
+                MatrixListener on_matrix = {});
 
   std::unique_ptr<PackedMat> Matrix(Names names) override;
   std::vector<float> Vector(Names names) override;
@@ -33,6 +34,7 @@ class LoadedWeights : public WeightSource {
   const TensorReader& reader_;
   Kernels& kernels_;
   const LoadProgress& progress_;
+  const MatrixListener on_matrix_;
   const size_t total_bytes_;
   size_t done_bytes_ = 0;
 };

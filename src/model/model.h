@@ -58,6 +58,10 @@ struct ModelMemory {
 // Called while loading with the bytes read so far and in all, from the loading thread.
 using LoadProgress = std::function<void(size_t done_bytes, size_t total_bytes)>;
 
+// Called while loading, from the loading thread, for each matrix that the model multiplies, with the names of
+// the tensors that it is made of.
+using MatrixListener = std::function<void(std::span<const std::string> names, const PackedMat& matrix)>;
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -87,6 +91,7 @@ Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRa
 // the tensor, what was found and what was expected.
 Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,
                                          const LayerRange& range, const ModelOptions& options,
-                                         Kernels& kernels, const LoadProgress& progress = {});
+                                         Kernels& kernels, const LoadProgress& progress = {},
+                                         const MatrixListener& on_matrix = {});
 
 }  // namespace penstock

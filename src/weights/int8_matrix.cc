@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
+#include <numeric>
 #include <span>
 #include <utility>
 
@@ -104,6 +106,22 @@ Status ReadStatic(const TensorReader& reader, const std::string& stem, int64_t r
   return CheckProduct(reader, stem, matrix);
 }
 
+struct SquareSums {
+  double errors = 0;
+  double values = 0;
+};
+
+void AddRow(const float* row, const int8_t* quantised, int64_t cols, float scale, SquareSums& sums) {
+  float errors = 0, values = 0;
+  for (int64_t c = 0; c < cols; ++c) {
+    const float error = static_cast<float>(quantised[c]) * scale - row[c];
+    errors += error * error;
+    values += row[c] * row[c];
+  }
+  sums.errors += errors;
+  sums.values += values;
+}
+
 }  // namespace
 
 Result<Int8Matrix> ReadInt8Matrix(const TensorReader& reader, const std::string& name, WeightType type,
@@ -127,17 +145,51 @@ Result<Int8Matrix> ReadInt8Matrix(const TensorReader& reader, const std::string&
 }
 
 Result<Int8Matrix> QuantiseMatrix(const TensorReader& reader, const std::string& name, int64_t rows,
-                                  int64_t cols) {
+                                  int64_t cols, double* relative_error) {
   Buffer values(static_cast<size_t>(rows * cols));
   std::vector<float> scales(static_cast<size_t>(rows));
+  SquareSums sums;
   RETURN_IF_ERROR(reader.ReadRows(name, rows, cols, [&](int64_t r, const float* row) {
     const std::optional<float> scale = QuantiseRow(row, cols, values.as<int8_t>() + r * cols);
     if (!scale) return InvalidArgument("tensor {}: a weight in row {} is not finite", name, r);
     scales[r] = *scale;
+    if (relative_error != nullptr) AddRow(row, values.as<int8_t>() + r * cols, cols, *scale, sums);
     return OkStatus();
   }));
+  if (relative_error != nullptr) *relative_error = sums.values > 0 ? std::sqrt(sums.errors / sums.values) : 0;
   const ConstMat view(values.data(), DType::kI8, rows, cols);
   return Int8Matrix{StoredMat(view, std::move(values), {}), std::move(scales), 0, 0, {}, {}};
+}
+
+InputQuantisation QuantiseRange(float min, float max) {
+  constexpr float kSteps = 255.0f;
+  min = std::min(min, 0.0f);
+  max = std::max(max, 0.0f);
+  const float scale = max / kSteps - min / kSteps;  // the difference itself may be infinite
+  if (!(scale > std::numeric_limits<float>::min())) return {1.0f, 0};
+  return {scale, static_cast<int32_t>(std::clamp(std::nearbyint(-128.0f - min / scale), -128.0f, 127.0f))};
+}
+
+Status MakeStatic(const std::string& name, InputQuantisation input, std::span<const float> bias,
+                  Int8Matrix& matrix) {
+  const ConstMat& weight = matrix.weight.view();
+  CHECK(bias.empty() || static_cast<int64_t>(bias.size()) == weight.rows) << name;
+  matrix.input_scale = input.scale;
+  matrix.input_offset = input.offset;
+  for (int64_t r = 0; r < weight.rows; ++r) {
+    const auto* row = weight.Row<int8_t>(r);
+    const int64_t sum = std::accumulate(row, row + weight.cols, int64_t{0});
+    const float deq_scale = input.scale * matrix.weight_scale[r];
+    const double in_bias = bias.empty() ? 0.0 : static_cast<double>(bias[r]) / deq_scale;
+    const double quant_bias = std::nearbyint(in_bias - static_cast<double>(input.offset * sum));
+    if (!(std::fabs(quant_bias) <= std::numeric_limits<int32_t>::max())) {
+      return Unimplemented("tensor {}: bias {} of row {} is {} in units of deq_scale {}, expected 32 bits",
+                           name, bias.empty() ? 0.0f : bias[r], r, quant_bias, deq_scale);
+    }
+    matrix.deq_scale.push_back(deq_scale);
+    matrix.quant_bias.push_back(static_cast<int32_t>(quant_bias));
+  }
+  return OkStatus();
 }
 
 Result<StoredMat> DequantiseInt8(const TensorReader& reader, const std::string& name, int64_t rows,

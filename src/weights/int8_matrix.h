@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,22 @@ Result<Int8Matrix> ReadInt8Matrix(const TensorReader& reader, const std::string&
                                   int64_t rows, int64_t cols);
 
 // A matrix of floats (or block FP8) quantised now, for dynamic activations: symmetric, one scale per row.
+// `relative_error`, where not null, becomes the rms of what rounding did over the rms of the weights.
 Result<Int8Matrix> QuantiseMatrix(const TensorReader& reader, const std::string& name, int64_t rows,
-                                  int64_t cols);
+                                  int64_t cols, double* relative_error = nullptr);
+
+// How a static input is quantised: [min, max], widened to hold 0 (which must stay exact), on all of -128 …
+// 127. A range of nothing but 0 has scale 1.
+struct InputQuantisation {
+  float scale = 0;
+  int32_t offset = 0;
+};
+InputQuantisation QuantiseRange(float min, float max);
+
+// Makes a matrix of QuantiseMatrix() one for a static input; weight_scale stays. `bias`, that of the linear
+// layer ([n], or empty), goes into quant_bias. kUnimplemented, naming `name`, if it does not fit there.
+Status MakeStatic(const std::string& name, InputQuantisation input, std::span<const float> bias,
+                  Int8Matrix& matrix);
 
 // The float values of an int8 matrix of a dynamic type, as `dtype` (f32 or bf16): for what is not multiplied
 // as int8 (kv_b of latent attention).
