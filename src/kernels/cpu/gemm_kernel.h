@@ -23,6 +23,7 @@
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/int8_kernel.h"
+#include "kernels/cpu/panel_prefetch.h"
 #include "kernels/cpu/row_access.h"
 #include "kernels/cpu/unroll.h"
 
@@ -146,7 +147,8 @@ struct Gemm {
   // sums[row][column of the blocks] = (first ? 0 : itself) + x · w over `num_words` words of k.
   template <int Rows, int Blocks>
   [[gnu::noinline]] static void RegisterTile(const Act* x, const Weight* const* w, int64_t num_words,
-                                             float* sums, int64_t sums_stride, bool first) {
+                                             float* sums, int64_t sums_stride, bool first,
+                                             PanelPrefetch prefetch) {
     Vec acc[Blocks][Rows][kVecs];
     Unroll<Blocks>([&](auto b) __attribute__((always_inline)) {
       Unroll<Rows>([&](auto r) __attribute__((always_inline)) {
@@ -157,6 +159,7 @@ struct Gemm {
     const Weight* block[Blocks];
     for (int b = 0; b < Blocks; ++b) block[b] = w[b];
     for (int64_t i = 0; i < num_words; ++i) {
+      prefetch.Step();
       Step<Rows, Blocks>(x + i * Mode::kPerWord, block, i * S::kPanelCols, acc);
     }
     Unroll<Blocks>([&](auto b) __attribute__((always_inline)) {
@@ -170,7 +173,7 @@ struct Gemm {
     });
   }
 
-  using TileFn = void (*)(const Act*, const Weight* const*, int64_t, float*, int64_t, bool);
+  using TileFn = void (*)(const Act*, const Weight* const*, int64_t, float*, int64_t, bool, PanelPrefetch);
 
   // How many column blocks are computed at once for `rows` rows: eight sums hide the latency of an addition.
   static constexpr int BlocksFor(int rows) { return (8 + rows * kVecs - 1) / (rows * kVecs); }
@@ -216,11 +219,16 @@ struct Gemm {
       w[b] = static_cast<const Weight*>(tile.w.data) + block / kBlocksPerPanel * panel_words +
              k_begin / Mode::kPerWord * S::kPanelCols + block % kBlocksPerPanel * kBlockCols;
     }
+    // The weights that follow these, where a block is all of a panel's width.
+    const int64_t last = (tile.panel_end - tile.panel_begin) * kBlocksPerPanel - count;
+    const Weight* next = kBlocksPerPanel > 1 || begin >= last ? nullptr : w[count - 1] + panel_words;
+    const int64_t bytes = num_words * kBlockCols * static_cast<int64_t>(sizeof(Weight));
     const int64_t num_groups = (tile.num_rows + kRows - 1) / kRows;
     for (int64_t g = 0; g < num_groups; ++g) {  // row groups of nearly equal size
       const int64_t row = tile.num_rows * g / num_groups, end = tile.num_rows * (g + 1) / num_groups;
       TileFor(static_cast<int>(end - row), static_cast<int>(count))(
-          acts + row * kActStride, w, num_words, sums + row * sums_stride, sums_stride, k_begin == 0);
+          acts + row * kActStride, w, num_words, sums + row * sums_stride, sums_stride, k_begin == 0,
+          PartOfNextPanel(w[0], next, bytes, num_words, g, num_groups));
     }
   }
 

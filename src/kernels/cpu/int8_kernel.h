@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/panel_prefetch.h"
 #include "kernels/cpu/row_access.h"
 #include "kernels/cpu/unroll.h"
 
@@ -42,6 +43,7 @@ struct Int8Gemm {
     bool first, last;
     int64_t row;  // of the tile
     int64_t col;  // of the matrix
+    PanelPrefetch prefetch;
   };
 
   template <int Rows>
@@ -52,6 +54,7 @@ struct Int8Gemm {
     });
     const uint8_t* acts = block.acts;
     const uint32_t* words = block.words;
+    PanelPrefetch prefetch = block.prefetch;
     for (int64_t i = block.num_words; i > 0; --i) {
       typename S::Int8Weights weights[kVecs];
       Unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
@@ -63,6 +66,7 @@ struct Int8Gemm {
           acc[r][v] = S::DotInt8(act, weights[v], acc[r][v]);
         });
       });
+      prefetch.Step();
       acts += 4 * S::kInt8ActBytes;
       words += S::kPanelCols;
     }
@@ -162,6 +166,12 @@ struct Int8Gemm {
     }
   }
 
+  // The weights that the rows meet after those of `block`, or null.
+  static const uint32_t* NextBlock(const GemmTile& tile, const Block& block) {
+    if (kBlocksPerPanel > 1 || block.col + kBlockCols >= tile.panel_end * S::kPanelCols) return nullptr;
+    return block.words + tile.w.panel_bytes() / sizeof(uint32_t);
+  }
+
   static void Run(const GemmTile& tile) {
     uint8_t* acts = reinterpret_cast<uint8_t*>(tile.scratch);
     int32_t* sums = reinterpret_cast<int32_t*>(tile.scratch + ActBytes());
@@ -186,6 +196,9 @@ struct Int8Gemm {
           const int64_t end = tile.num_rows * (g + 1) / num_groups;
           block.row = tile.num_rows * g / num_groups;
           block.acts = acts + block.row * kActStride;
+          block.prefetch =
+              PartOfNextPanel(block.words, NextBlock(tile, block), block.num_words * S::kPanelCols * 4,
+                              block.num_words, g, num_groups);
           block.sums = sums + block.row * block.sums_stride + b * kBlockCols;
           TileFor(end - block.row, std::make_integer_sequence<int, kRows>{})(block);
         }
