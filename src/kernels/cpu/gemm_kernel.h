@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/dot_kernel.h"
 #include "kernels/cpu/int8_kernel.h"
 #include "kernels/cpu/panel_prefetch.h"
 #include "kernels/cpu/row_access.h"
@@ -276,7 +277,7 @@ void RunGemm(const GemmTile& tile) {
   if (tile.w.dtype == DType::kI8) return Int8Gemm<S>::Run(tile);
   if (tile.w.dtype == DType::kF32) return Gemm<S, F32Weights<S>>::Run(tile);
   if constexpr (S::kHasDot) {
-    if (tile.x_dtype == DType::kBF16) return Gemm<S, DotWeights<S>>::Run(tile);
+    if (tile.x_dtype == DType::kBF16) return DotGemm<S>::Run(tile);
   }
   Gemm<S, WidenedWeights<S>>::Run(tile);
 }
