@@ -53,8 +53,8 @@ struct ProductShape {
 
 std::vector<ProductShape> ProductShapes(bool emulated) {
   if (emulated) return {{1, 1, 2}, {70, 259, 7}, {33, 1030, 13}};
-  return {{1, 1, 7},      {17, 31, 513},  {64, 64, 64}, {100, 67, 513},
-          {193, 513, 13}, {80, 1100, 64}, {40, 2050, 7}};
+  return {{1, 1, 7},      {17, 31, 513},  {64, 64, 64},  {100, 67, 513},
+          {193, 513, 13}, {80, 1100, 64}, {40, 2050, 7}, {64, 4130, 7}};
 }
 
 TEST_P(Int8Test, LinearMatchesReferenceAndDoesNotDependOnOtherRows) {

@@ -24,7 +24,19 @@ struct LayerStep {
   std::span<const int32_t> positions;  // [num_tokens]
   std::span<const SeqSpan> spans;
   KvLayerView kv;
+  std::span<const SeqSpan> query_spans;  // the parts of spans whose output is wanted
 };
+
+// body(begin, count) for each run of neighbouring rows of `spans`, which are in order.
+template <typename Body>
+void ForRowRuns(std::span<const SeqSpan> spans, const Body& body) {
+  for (size_t i = 0; i < spans.size();) {
+    const int64_t begin = spans[i].row;
+    int64_t end = begin;
+    for (; i < spans.size() && spans[i].row == end; ++i) end += spans[i].len;
+    body(begin, end - begin);
+  }
+}
 
 // A bias, which may be absent, as Linear() takes it.
 inline const float* DataOrNull(const std::vector<float>& values) {
@@ -42,6 +54,7 @@ class Block {
   virtual ~Block() = default;
 
   // residual += f(x). x, residual: [num_tokens, hidden_dim] in the activation type, not the same memory.
+  // Attention: residual of the rows of step.query_spans.
   virtual void Forward(const LayerStep& step, ConstMat x, Mat residual) const = 0;
 
   // What Forward() takes of the workspace for so many tokens.

@@ -13,6 +13,7 @@
 namespace penstock {
 namespace {
 
+constexpr int64_t kMinRunRows = 16;  // reading the weights takes as long as computing so many rows
 constexpr size_t kKernelBaseBytes = size_t{64} << 20;  // scratch of the kernels' threads
 
 // The largest layer's, with the normed hidden states beside it; or those of the rows of Logits().
@@ -127,12 +128,47 @@ void DecoderModel::Forward(const ModelBatch& batch, Mat hidden) {
   const Mat normed = workspace_.Take(hidden.rows, hidden.cols, hidden.dtype);
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const DecoderLayer& layer = weights_.layers[i];
-    const LayerStep step{kernels_, workspace_, rope_, batch.positions, batch.spans, kv_.Layer(i)};
+    const bool last = range_.has_head && i + 1 == weights_.layers.size();
+    const LayerStep step{kernels_,
+                         workspace_,
+                         rope_,
+                         batch.positions,
+                         batch.spans,
+                         kv_.Layer(i),
+                         last ? WantedSpans(batch) : batch.spans};
     Norm(hidden, layer.attention_norm, normed);
     layer.attention->Forward(step, normed, hidden);
-    Norm(hidden, layer.mlp_norm, normed);
-    layer.mlp->Forward(step, normed, hidden);
+    ForRowRuns(step.query_spans, [&](int64_t begin, int64_t count) {
+      const Mat rows = hidden.Rows(begin, count), normed_rows = normed.Rows(begin, count);
+      Norm(rows, layer.mlp_norm, normed_rows);
+      layer.mlp->Forward(step, normed_rows, rows);
+    });
   }
+}
+
+// Of the last layer, all rows leave keys and values, but few anything else that is read. Each run of rows
+// reads the weights anew, so that many short ones are no gain.
+std::span<const SeqSpan> DecoderModel::WantedSpans(const ModelBatch& batch) {
+  if (!batch.wanted_rows) return batch.spans;
+  wanted_spans_.clear();
+  auto span = batch.spans.begin();
+  for (const int32_t row : *batch.wanted_rows) {
+    CHECK(row >= 0 && row < static_cast<int64_t>(batch.token_ids.size())) << row;
+    while (row >= span->row + span->len) ++span;
+    if (!wanted_spans_.empty() && wanted_spans_.back().block_ids == span->block_ids) {
+      SeqSpan& last = wanted_spans_.back();
+      if (row < last.row + last.len) continue;  // wanted twice
+      if (row == last.row + last.len) {
+        ++last.len;
+        continue;
+      }
+    }
+    wanted_spans_.push_back({row, 1, span->pos + row - span->row, span->block_ids});
+  }
+  int64_t cost_rows = 0;
+  ForRowRuns(wanted_spans_, [&](int64_t, int64_t count) { cost_rows += std::max(count, kMinRunRows); });
+  const auto num_tokens = static_cast<int64_t>(batch.token_ids.size());
+  return cost_rows < num_tokens ? std::span<const SeqSpan>(wanted_spans_) : batch.spans;
 }
 
 void DecoderModel::Logits(ConstMat rows, Mat logits) {

@@ -49,6 +49,8 @@ class DecoderModel : public Model {
 
  private:
   void CheckBatch(const ModelBatch& batch, const Mat& hidden) const;
+  // What of the spans the last layer need compute; see ModelBatch::wanted_rows.
+  std::span<const SeqSpan> WantedSpans(const ModelBatch& batch);
   void Norm(const ConstMat& x, const NormWeights& norm, const Mat& y);
 
   const ModelConfig config_;
@@ -60,6 +62,7 @@ class DecoderModel : public Model {
   const RopeTable rope_;
   Workspace workspace_;
   KvCache kv_;
+  std::vector<SeqSpan> wanted_spans_;
 };
 
 }  // namespace penstock

@@ -79,8 +79,12 @@ void GqaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) cons
   }
 
   const Mat out = step.workspace.Take(x.rows, q_dim(), x.dtype);
-  kernels.GqaAttention(q, step.spans, shape_, step.kv, out);
-  kernels.Linear(out, *o_, residual, DataOrNull(o_bias_), /*accumulate=*/true);
+  if (step.query_spans.empty()) return;
+  kernels.GqaAttention(q, step.query_spans, shape_, step.kv, out);
+  ForRowRuns(step.query_spans, [&](int64_t begin, int64_t count) {
+    kernels.Linear(out.Rows(begin, count), *o_, residual.Rows(begin, count), DataOrNull(o_bias_),
+                   /*accumulate=*/true);
+  });
 }
 
 size_t GqaAttention::WorkspaceBytes(int64_t num_tokens, DType dtype) const {

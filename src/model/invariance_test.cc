@@ -103,6 +103,22 @@ TEST_P(InvarianceTest, OtherSequencesInTheStepDoNotMatter) {
   EXPECT_LE(MaxDifference(rows, expected), kTolerance);
 }
 
+TEST_P(InvarianceTest, OnlyTheWantedRowsAreComputedInTheLastLayer) {
+  const auto expected = Whole();
+  StagedModel model = Make(2);
+  TestSequence other = model.NewSequence(Tokens(50, 5));
+  TestSequence sequence = model.NewSequence(Tokens(kNumTokens));
+  model.Run({{&other, 33}}, std::span<const int32_t>{});
+  model.Run({{&sequence, 20}}, std::span<const int32_t>{});  // nothing but its keys and values
+  const std::vector<int32_t> wanted = {0, 40, 40};           // one of each sequence, one of them twice
+  auto rows = model.Run({{&other, 1}, {&sequence, 40}}, wanted);
+  EXPECT_LE(MaxDifference({rows[40]}, {expected[59]}), kTolerance);
+  EXPECT_GT(MaxDifference({rows[39]}, {expected[58]}), 100 * kTolerance) << "computed, and for nobody";
+  const std::vector<int32_t> many = {0, 1, 3, 5, 7, 9};  // too many to be worth it: all are computed
+  rows = model.Run({{&sequence, 10}}, many);
+  for (const int32_t row : many) EXPECT_LE(MaxDifference({rows[row]}, {expected[60 + row]}), kTolerance);
+}
+
 TEST_P(InvarianceTest, TheToleranceCatchesAWrongPosition) {
   const auto expected = Whole();
   StagedModel model = Make();

@@ -117,8 +117,12 @@ void MlaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) cons
   kernels.MlaStore(latent, k_rope, step.spans, shape_, step.kv);
 
   const Mat out = step.workspace.Take(x.rows, v_dim(), x.dtype);
-  kernels.MlaAttention(q, step.spans, shape_, step.kv, *kv_b_, out);
-  kernels.Linear(out, *o_, residual, DataOrNull(o_bias_), /*accumulate=*/true);
+  if (step.query_spans.empty()) return;
+  kernels.MlaAttention(q, step.query_spans, shape_, step.kv, *kv_b_, out);
+  ForRowRuns(step.query_spans, [&](int64_t begin, int64_t count) {
+    kernels.Linear(out.Rows(begin, count), *o_, residual.Rows(begin, count), DataOrNull(o_bias_),
+                   /*accumulate=*/true);
+  });
 }
 
 size_t MlaAttention::WorkspaceBytes(int64_t num_tokens, DType dtype) const {

@@ -34,6 +34,9 @@ struct ModelBatch {
   std::span<const int32_t> token_ids;  // [num_tokens]
   std::span<const int32_t> positions;  // [num_tokens]
   std::span<const SeqSpan> spans;
+  // On the rank that has the head: the rows whose output is wanted, rising; not given: all. What the others'
+  // hidden states are afterwards is not said.
+  std::optional<std::span<const int32_t>> wanted_rows = std::nullopt;
 };
 
 struct ModelOptions {

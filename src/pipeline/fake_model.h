@@ -8,6 +8,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -51,6 +52,7 @@ class FakeModel : public Model {
         float* row = hidden.Row<float>(span.row + i);
         if (!range_.has_embedding && row[0] != expected) errors.push_back("position " + std::to_string(pos));
         row[0] = expected;
+        if (batch.wanted_rows && std::ranges::count(*batch.wanted_rows, span.row + i) == 0) row[0] = -1;
       }
     }
   }

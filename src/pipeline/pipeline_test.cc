@@ -146,6 +146,22 @@ TEST(PipelineTest, PromptLogprobsComeForEveryTargetInPieces) {
   EXPECT_EQ(result.tokens[0].id, FakeModel::NextToken(prompt));
 }
 
+TEST(PipelineTest, TheLastStageIsToldWhichRowsAreWanted) {
+  FakePipeline pipeline(2);
+  std::vector<std::vector<int32_t>> wanted;
+  pipeline.models[0]->on_forward = [&](const ModelBatch& batch) { EXPECT_FALSE(batch.wanted_rows); };
+  pipeline.models[1]->on_forward = [&](const ModelBatch& batch) {
+    ASSERT_TRUE(batch.wanted_rows);
+    wanted.emplace_back(batch.wanted_rows->begin(), batch.wanted_rows->end());
+  };
+  const auto prompt = Prompt(24, 4);
+  pipeline.executor->Submit(MakeStep(1, {MakeChunk(1, prompt, 0, 20)}));
+  pipeline.executor->Submit(MakeStep(2, {MakeChunk(1, prompt, 20, 4)}));
+  EXPECT_TRUE(pipeline.Next().tokens.empty());
+  EXPECT_EQ(pipeline.Next().tokens[0].id, FakeModel::NextToken(prompt));
+  EXPECT_EQ(wanted, (std::vector<std::vector<int32_t>>{{}, {3}}));
+}
+
 TEST(PipelineTest, TheFirstStageRunsAheadOfASlowLastStage) {
   FakePipeline pipeline(2, /*num_hidden_buffers=*/4);
   std::latch release(1);

@@ -45,11 +45,12 @@ void Stage::Execute(StagePacket& packet, int64_t recv_us) {
 void Stage::RunModel(StagePacket& packet) {
   OpProfile* const profile = runtime_.profile;
   if (profile != nullptr) profile->BeginStep(KindOf(*packet.step), packet.step->num_tokens());
-  const ModelBatch batch = MakeBatch(*packet.step);
+  ModelBatch batch = MakeBatch(*packet.step);
+  if (model().range().has_head) batch.wanted_rows = FindWanted(*packet.step, *packet.result);
   Mat hidden(packet.hidden.data(), options_.dtype, static_cast<int64_t>(batch.token_ids.size()),
              model().config().hidden_dim);
   runtime_.model->Forward(batch, hidden);
-  if (model().range().has_head) Sample(*packet.step, hidden, *packet.result);
+  if (model().range().has_head) Sample(hidden);
   if (profile != nullptr) profile->EndStep();
 }
 
@@ -94,7 +95,7 @@ ModelBatch Stage::MakeBatch(const Step& step) {
   return {token_ids_, positions_, spans_};
 }
 
-void Stage::Sample(const Step& step, ConstMat hidden, StepResult& result) {
+std::span<const int32_t> Stage::FindWanted(const Step& step, StepResult& result) {
   size_t num_tokens = 0, num_prompts = 0;
   for (const Chunk& chunk : step.chunks) {
     num_tokens += chunk.sample.has_value();
@@ -123,6 +124,12 @@ void Stage::Sample(const Step& step, ConstMat hidden, StepResult& result) {
     row += chunk.len;
     if (chunk.sample) wanted_.push_back({&chunk, row - 1, -1, nullptr, &*token++});
   }
+  wanted_rows_.clear();
+  for (const WantedRow& wanted : wanted_) wanted_rows_.push_back(static_cast<int32_t>(wanted.row));
+  return wanted_rows_;
+}
+
+void Stage::Sample(ConstMat hidden) {
   const size_t max_rows = static_cast<size_t>(options_.max_logit_rows);
   for (size_t first = 0; first < wanted_.size(); first += max_rows) {
     SampleRows(hidden, first, std::min(max_rows, wanted_.size() - first));

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/thread_team.h"
@@ -51,7 +52,9 @@ class Stage {
   void DropCancelled(StagePacket& packet);
   void RunModel(StagePacket& packet);
   ModelBatch MakeBatch(const Step& step);
-  void Sample(const Step& step, ConstMat hidden, StepResult& result);
+  // Fills wanted_, which points into the result, and gives its rows.
+  std::span<const int32_t> FindWanted(const Step& step, StepResult& result);
+  void Sample(ConstMat hidden);
   void SampleRows(ConstMat hidden, size_t first, size_t count);
 
   // A row of hidden states whose logits are wanted: to sample a token, or for a prompt token's
@@ -72,6 +75,7 @@ class Stage {
   std::vector<int32_t> token_ids_, positions_;
   std::vector<SeqSpan> spans_;
   std::vector<WantedRow> wanted_;
+  std::vector<int32_t> wanted_rows_;
   std::vector<Sampler> samplers_;  // one for each thread of the team; last stage only
   Buffer logits_;                  // f32 [max_logit_rows, vocab_size]
   Buffer wanted_hidden_;           // [max_logit_rows, hidden_dim]

@@ -18,6 +18,8 @@ namespace {
 constexpr int64_t kMaxTileCols = 1024;  // bounds the buffer of sums
 constexpr double kCopyCols = 12;        // copying a row costs as much as multiplying it with so many columns
 constexpr double kMinTileRows = 6;      // fewer rows than that take as long: the weights must be read anyway
+constexpr int64_t kMinShareRows = 48;   // fewer rows for each thread are cut by columns as well
+constexpr int64_t kTilesPerShare = 8;   // so that little is left to wait for at the end
 constexpr double kUnevenness = 0.04;  // threads do not run at one speed: what one tile per thread costs more
 
 }  // namespace
@@ -50,7 +52,8 @@ TileShape ChooseTileShape(const CpuOps& ops, int64_t num_rows, int64_t num_panel
   return best;
 }
 
-CpuGemm::CpuGemm(const CpuOps& ops, ThreadTeam& team) : ops_(ops), team_(team), scratch_(team.size()) {}
+CpuGemm::CpuGemm(const CpuOps& ops, ThreadTeam& team)
+    : ops_(ops), team_(team), scratch_(team.size()), shares_(team.size()) {}
 
 void CpuGemm::Run(std::span<const GemmProblem> problems) {
   double total_work = 0;
@@ -61,16 +64,30 @@ void CpuGemm::Run(std::span<const GemmProblem> problems) {
   for (const GemmProblem& problem : problems) total_work += problem.y.rows > 0 ? work(problem) : 0;
 
   tiles_.clear();
+  num_shares_ = 0;
   for (const GemmProblem& problem : problems) {
     if (problem.y.rows == 0) continue;
+    if (problems.size() == 1 && problem.y.rows >= kMinShareRows * team_.size()) {
+      AddSharesOfRows(problem);
+      break;
+    }
     // A share of the team for each problem, rounded up: tiles of about equal work.
     const double share = problems.size() == 1 ? 1.0 : 2 * work(problem) / total_work;
-    AddTiles(problem, std::clamp(static_cast<int>(share * team_.size() + 0.99), 1, team_.size()));
+    const int num_threads = std::clamp(static_cast<int>(share * team_.size() + 0.99), 1, team_.size());
+    AddTiles(problem, 0, problem.y.rows,
+             ChooseTileShape(ops_, problem.y.rows, problem.w->num_panels(), num_threads));
   }
-  std::atomic<size_t> next{0};
+  if (num_shares_ == 0) {
+    num_shares_ = 1;
+    shares_[0].next = 0;
+    shares_[0].end = tiles_.size();
+  }
   const auto run = [&](int thread_idx) {
-    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tiles_.size();)
-      RunTile(tiles_[i], thread_idx);
+    for (size_t i = 0; i < num_shares_; ++i) {
+      Share& share = shares_[(thread_idx + i) % num_shares_];
+      for (size_t tile; (tile = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
+        RunTile(tiles_[tile], thread_idx);
+    }
   };
   if (tiles_.size() <= 1)
     run(0);
@@ -78,17 +95,34 @@ void CpuGemm::Run(std::span<const GemmProblem> problems) {
     team_.Run(run);
 }
 
-void CpuGemm::AddTiles(const GemmProblem& problem, int num_threads) {
+void CpuGemm::AddSharesOfRows(const GemmProblem& problem) {
+  num_shares_ = static_cast<size_t>(team_.size());
+  const int64_t num_panels = problem.w->num_panels();
+  for (size_t i = 0; i < num_shares_; ++i) {
+    const auto num_shares = static_cast<int64_t>(num_shares_), share = static_cast<int64_t>(i);
+    const int64_t begin = problem.y.rows * share / num_shares,
+                  end = problem.y.rows * (share + 1) / num_shares;
+    TileShape shape = ChooseTileShape(ops_, end - begin, num_panels, 1);
+    if (num_shares_ > 1) {
+      const int64_t col_tiles = CeilDiv(kTilesPerShare, CeilDiv(end - begin, shape.rows));
+      shape.panels = std::min(shape.panels, CeilDiv(num_panels, col_tiles));
+    }
+    shares_[i].next = tiles_.size();
+    AddTiles(problem, begin, end, shape);
+    shares_[i].end = tiles_.size();
+  }
+}
+
+void CpuGemm::AddTiles(const GemmProblem& problem, int64_t begin, int64_t end, const TileShape& shape) {
   CHECK_EQ(problem.x.cols, problem.w->k);
   CHECK_EQ(problem.y.cols, problem.w->n);
   CHECK_EQ(problem.w->panel_cols, ops_.panel_cols);
   CHECK_EQ(problem.w->dtype == DType::kI8, problem.x.dtype == DType::kI8);
   const int64_t num_panels = problem.w->num_panels();
-  const TileShape shape = ChooseTileShape(ops_, problem.y.rows, num_panels, num_threads);
   for (int64_t panel = 0; panel < num_panels;
        panel += shape.panels) {  // rows run fastest: they share the weights
-    for (int64_t row = 0; row < problem.y.rows; row += shape.rows) {
-      tiles_.push_back({&problem, row, std::min(row + shape.rows, problem.y.rows), panel,
+    for (int64_t row = begin; row < end; row += shape.rows) {
+      tiles_.push_back({&problem, row, std::min(row + shape.rows, end), panel,
                         std::min(panel + shape.panels, num_panels)});
     }
   }

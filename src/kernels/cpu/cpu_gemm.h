@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -53,13 +54,24 @@ class CpuGemm {
     int64_t panel_begin, panel_end;
   };
 
-  void AddTiles(const GemmProblem& problem, int num_threads);
+  // The tiles of rows [begin, end).
+  void AddTiles(const GemmProblem& problem, int64_t begin, int64_t end, const TileShape& shape);
+  // Each thread its share of the rows, those that ThreadTeam::ParallelFor gives it: what it has just written
+  // or will read next is in its own caches.
+  void AddSharesOfRows(const GemmProblem& problem);
   void RunTile(const Tile& tile, int thread_idx);
 
   const CpuOps& ops_;
   ThreadTeam& team_;
   ThreadScratch scratch_;
   std::vector<Tile> tiles_;
+  // Runs of tiles_, one for each thread, which takes those of others when its own are done; or one for all.
+  struct alignas(64) Share {
+    std::atomic<size_t> next{0};
+    size_t end = 0;
+  };
+  std::vector<Share> shares_;
+  size_t num_shares_ = 0;
 };
 
 }  // namespace penstock

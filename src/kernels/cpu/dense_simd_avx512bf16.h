@@ -14,6 +14,7 @@ struct DenseAvx512Bf16 : Int8VnniOn<DenseAvx512On<SimdAvx512Bf16>> {
   static constexpr bool kHasDot = true;
   static constexpr int kDotRows = 6;  // 24 accumulators; 4 loads of weights for 24 dot products
   static constexpr int kDotVecs = 4;
+  static constexpr int64_t kDotBlockK = 3072;  // of a panel: 384 KiB
 };
 
 }  // namespace

@@ -1,9 +1,10 @@
 // Products in 8-bit integers, written once over a Dense type.
 //
-// As Gemm (gemm_kernel.h): the rows of a tile are copied into a buffer in the second-level cache, a panel of
-// weights at a time meets all of them. A block of k is long, so that most sums never leave the registers;
-// where k is longer, integers are kept from block to block. What becomes of a sum (offset, scales, bias, y,
-// the output type) is done to the registers of the last block. Integer sums are exact, in any order.
+// As DotGemm (dot_kernel.h): a panel of weights at a time meets all rows of the tile, which are read where
+// they are, or copied first where the processor has no dot product of bytes and wants pairs of 16 bits. A
+// block of k is long, so that most sums never leave the registers; where k is longer, integers are kept from
+// block to block. What becomes of a sum (offset, scales, bias, y, the output type) is done to the registers
+// of the last block. Integer sums are exact, in any order.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -12,6 +13,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/panel_prefetch.h"
 #include "kernels/cpu/row_access.h"
 #include "kernels/cpu/unroll.h"
 
@@ -34,7 +36,7 @@ struct Int8Gemm {
   // One column block and some rows, for one block of k.
   struct Block {
     const GemmTile* tile;
-    const uint8_t* acts;  // of the first row
+    const uint8_t* acts[kRows];  // of each row
     const uint32_t* words;
     int64_t num_words;
     int32_t* sums;  // where they are kept between blocks of k
@@ -42,6 +44,7 @@ struct Int8Gemm {
     bool first, last;
     int64_t row;  // of the tile
     int64_t col;  // of the matrix
+    PanelPrefetch prefetch;
   };
 
   template <int Rows>
@@ -50,20 +53,24 @@ struct Int8Gemm {
     Unroll<Rows>([&](auto r) __attribute__((always_inline)) {
       Unroll<kVecs>([&](auto v) __attribute__((always_inline)) { acc[r][v] = S::ZeroInt(); });
     });
-    const uint8_t* acts = block.acts;
+    const uint8_t* acts[Rows];
+    Unroll<Rows>([&](auto r) __attribute__((always_inline)) { acts[r] = block.acts[r]; });
+    int64_t offset = 0;
     const uint32_t* words = block.words;
+    PanelPrefetch prefetch = block.prefetch;
     for (int64_t i = block.num_words; i > 0; --i) {
       typename S::Int8Weights weights[kVecs];
       Unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
         weights[v] = S::LoadInt8Weights(words + v * S::kLanes);
       });
       Unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-        const typename S::Int8Acts act = S::SetInt8Acts(acts + r * kActStride);
+        const typename S::Int8Acts act = S::SetInt8Acts(acts[r] + offset);
         Unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
           acc[r][v] = S::DotInt8(act, weights[v], acc[r][v]);
         });
       });
-      acts += 4 * S::kInt8ActBytes;
+      prefetch.Step();
+      offset += 4 * S::kInt8ActBytes;
       words += S::kPanelCols;
     }
     if (!block.first) AddSums<Rows>(block, acc);
@@ -149,17 +156,23 @@ struct Int8Gemm {
     return kTiles[rows - 1];
   }
 
-  static size_t ActBytes() { return static_cast<size_t>(S::kMaxTileRows) * kActStride; }
+  static size_t ActBytes() {
+    return S::kCopiesInt8Acts ? static_cast<size_t>(S::kMaxTileRows) * kActStride : 0;
+  }
   static size_t ScratchBytes(int64_t num_panels) {
     return ActBytes() + sizeof(int32_t) * S::kMaxTileRows * num_panels * S::kPanelCols;
   }
 
-  static void CopyActs(const GemmTile& tile, int64_t begin, int64_t num_words, uint8_t* acts) {
-    for (int64_t r = 0; r < tile.num_rows; ++r) {
-      const int64_t row = tile.x_rows != nullptr ? tile.x_rows[r] : r;
-      const uint8_t* src = static_cast<const uint8_t*>(tile.x) + row * tile.x_stride + begin;
-      S::CopyInt8Acts(src, num_words, acts + r * kActStride);
-    }
+  // Row `row` of the tile, from number `begin` of k on.
+  static const uint8_t* Acts(const GemmTile& tile, int64_t row, int64_t begin) {
+    if (tile.x_rows != nullptr) row = tile.x_rows[row];
+    return static_cast<const uint8_t*>(tile.x) + row * tile.x_stride + begin;
+  }
+
+  // The weights that the rows meet after those of `block`, or null.
+  static const uint32_t* NextBlock(const GemmTile& tile, const Block& block) {
+    if (kBlocksPerPanel > 1 || block.col + kBlockCols >= tile.panel_end * S::kPanelCols) return nullptr;
+    return block.words + tile.w.panel_bytes() / sizeof(uint32_t);
   }
 
   static void Run(const GemmTile& tile) {
@@ -175,7 +188,9 @@ struct Int8Gemm {
       block.num_words = (len + 3) / 4;
       block.first = k == 0;
       block.last = k + len == tile.w.k;
-      CopyActs(tile, k, block.num_words, acts);
+      for (int64_t r = 0; S::kCopiesInt8Acts && r < tile.num_rows; ++r) {
+        S::CopyInt8Acts(Acts(tile, r, k), block.num_words, acts + r * kActStride);
+      }
       for (int64_t b = 0; b < num_blocks; ++b) {
         const int64_t panel = tile.panel_begin + b / kBlocksPerPanel, in_panel = b % kBlocksPerPanel;
         block.col = panel * S::kPanelCols + in_panel * kBlockCols;
@@ -185,7 +200,12 @@ struct Int8Gemm {
         for (int64_t g = 0; g < num_groups; ++g) {  // of nearly equal size
           const int64_t end = tile.num_rows * (g + 1) / num_groups;
           block.row = tile.num_rows * g / num_groups;
-          block.acts = acts + block.row * kActStride;
+          for (int64_t r = block.row; r < end; ++r) {
+            block.acts[r - block.row] = S::kCopiesInt8Acts ? acts + r * kActStride : Acts(tile, r, k);
+          }
+          block.prefetch =
+              PartOfNextPanel(block.words, NextBlock(tile, block), block.num_words * S::kPanelCols * 4,
+                              block.num_words, g, num_groups);
           block.sums = sums + block.row * block.sums_stride + b * kBlockCols;
           TileFor(end - block.row, std::make_integer_sequence<int, kRows>{})(block);
         }

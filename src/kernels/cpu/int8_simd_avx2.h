@@ -19,6 +19,7 @@ struct Int8Avx2 : SimdAvx2 {
   static constexpr int kInt8Vecs = 2;
   static constexpr int kInt8BlockK = 1024;
   static constexpr int kInt8ActBytes = 2;
+  static constexpr bool kCopiesInt8Acts = true;
   static constexpr bool kFusedMulAdd = true;
   using Int = __m256i;
 

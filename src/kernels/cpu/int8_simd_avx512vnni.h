@@ -16,11 +16,10 @@ struct Int8VnniOn : Base {
   using Int = __m512i;
   static constexpr int kInt8Rows = 6;  // 24 accumulators; 4 loads of weights for 24 dot products
   static constexpr int kInt8Vecs = 4;
+  static constexpr int kInt8BlockK = 4096;  // of a panel: 256 KiB
   static constexpr int kInt8ActBytes = 1;
+  static constexpr bool kCopiesInt8Acts = false;
 
-  PENSTOCK_INLINE void CopyInt8Acts(const uint8_t* src, int64_t num_words, uint8_t* dst) {
-    std::memcpy(dst, src, static_cast<size_t>(num_words) * 4);
-  }
   using Int8Acts = __m512i;
   using Int8Weights = __m512i;
   PENSTOCK_INLINE Int8Acts SetInt8Acts(const uint8_t* p) {

@@ -17,6 +17,7 @@ struct Int8Generic : SimdGeneric {
   static constexpr int kInt8Vecs = 2;  // vectors of kLanes columns
   static constexpr int kInt8BlockK = 1024;
   static constexpr int kInt8ActBytes = 1;  // of one activation in the buffer of a tile
+  static constexpr bool kCopiesInt8Acts = true;
   static constexpr bool kFusedMulAdd = false;
   typedef int32_t Int __attribute__((vector_size(16)));
 

@@ -10,6 +10,8 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -61,7 +63,9 @@ class StagedModel {
   };
 
   // Runs one step. Rows of logits, one per token, in the order of the chunks: [num_tokens][vocab_size].
-  std::vector<std::vector<float>> Run(const std::vector<Chunk>& chunks) {
+  // `wanted_rows`: as ModelBatch's.
+  std::vector<std::vector<float>> Run(const std::vector<Chunk>& chunks,
+                                      std::optional<std::span<const int32_t>> wanted_rows = std::nullopt) {
     std::vector<int32_t> ids, positions;
     std::vector<SeqSpan> spans;
     for (const Chunk& chunk : chunks) {
@@ -77,7 +81,7 @@ class StagedModel {
     const auto num_tokens = static_cast<int64_t>(ids.size());
     Buffer memory(num_tokens * config_.hidden_dim * DTypeBytes(options_.dtype));
     const Mat hidden(memory.data(), options_.dtype, num_tokens, config_.hidden_dim);
-    for (const auto& stage : stages_) stage->Forward({ids, positions, spans}, hidden);
+    for (const auto& stage : stages_) stage->Forward({ids, positions, spans, wanted_rows}, hidden);
 
     std::vector<float> logits(num_tokens * config_.vocab_size);
     stages_.back()->Logits(hidden, Mat(logits.data(), DType::kF32, num_tokens, config_.vocab_size));
