@@ -17,12 +17,14 @@ constexpr FlagSpec kQuantiseFlags[] = {
      "w8a8|w8a8-dynamic"},
     {"calibration-data", "", kString, kDo, "quantize", "",
      "File of texts: plain text, or JSON lines with \"text\", \"prompt\" or \"messages\". w8a8 needs it; "
-     "with "
-     "w8a8-dynamic it is for the report of errors only."},
+     "without it w8a8-dynamic smooths nothing, and no errors are reported."},
     {"calibration-tokens", "", kSize, kDo, "quantize", "8192", "Most tokens of it that are used.", "", 1,
      1 << 24},
     {"calibration-len", "", kSize, kDo, "quantize", "512", "Longest text in tokens; longer ones are cut.", "",
      1, 1 << 20},
+    {"smooth", "", kBool, kDo, "quantize", "true",
+     "Move outliers of the inputs that the calibration data show into the weights, by powers of two "
+     "(SmoothQuant): the float model stays what it is, and its 8-bit form comes nearer to it."},
     {"max-file-size", "", kSize, kDo, "quantize", "4G", "Largest file of weights.", "", 1},
     {"threads", "", kInt, kDo, "quantize", "", "Threads. Unset: one for each core of this machine.", "", 1,
      4096},

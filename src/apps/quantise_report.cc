@@ -85,6 +85,7 @@ Json QuantiseJson(const QuantiseSummary& summary) {
                {"scheme", summary.scheme},
                {"seconds", summary.seconds},
                {"weight_bytes_before", summary.written.stored_bytes_before},
+               {"smoothed_inputs", summary.written.smoothed_inputs},
                {"weight_bytes_after", summary.written.stored_bytes_after},
                {"matrices", std::move(matrices)}};
   if (!summary.errors) return json;

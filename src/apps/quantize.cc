@@ -51,6 +51,7 @@ Result<QuantiseSetup> ReadSetup(const ParsedFlags& flags) {
   if (!flags.Given("scheme")) return InvalidArgument("--scheme: expected w8a8 or w8a8-dynamic");
   setup.scheme = flags.String("scheme");
   setup.options.scheme = setup.scheme == "w8a8" ? QuantScheme::kW8A8 : QuantScheme::kW8A8Dynamic;
+  setup.options.smooth = flags.Bool("smooth");
   setup.options.max_file_bytes = static_cast<uint64_t>(flags.Int("max-file-size"));
   if (setup.options.scheme == QuantScheme::kW8A8 && !flags.Given("calibration-data")) {
     return InvalidArgument(
@@ -84,7 +85,7 @@ LayerProgress Show(Progress& progress) {
 Result<QuantiseReport> Write(const QuantiseSetup& setup, const std::string& out_dir, const TokenTexts& texts,
                              Kernels& kernels) {
   ObservedInputs inputs;
-  if (setup.options.scheme == QuantScheme::kW8A8) {
+  if (!texts.empty() && (setup.options.scheme == QuantScheme::kW8A8 || setup.options.smooth)) {
     Progress progress("Calibrating", ProgressUnit::kLayers);
     const WalkSetup walk{setup.model_dir, setup.config, ComputeType(setup.config), texts};
     ASSIGN_OR_RETURN(inputs, ObserveInputs(walk, kernels, Show(progress)));

@@ -145,11 +145,22 @@ Result<Int8Matrix> ReadInt8Matrix(const TensorReader& reader, const std::string&
 }
 
 Result<Int8Matrix> QuantiseMatrix(const TensorReader& reader, const std::string& name, int64_t rows,
-                                  int64_t cols, double* relative_error) {
+                                  int64_t cols, double* relative_error, const MatrixFactors& factors) {
+  CHECK(factors.rows.empty() || static_cast<int64_t>(factors.rows.size()) == rows) << name;
+  CHECK(factors.cols.empty() || static_cast<int64_t>(factors.cols.size()) == cols) << name;
   Buffer values(static_cast<size_t>(rows * cols));
   std::vector<float> scales(static_cast<size_t>(rows));
   SquareSums sums;
   RETURN_IF_ERROR(reader.ReadRows(name, rows, cols, [&](int64_t r, const float* row) {
+    std::vector<float> scaled;
+    if (!factors.rows.empty() || !factors.cols.empty()) {
+      scaled.assign(row, row + cols);
+      for (int64_t c = 0; c < cols; ++c) {
+        if (!factors.rows.empty()) scaled[c] *= factors.rows[r];
+        if (!factors.cols.empty()) scaled[c] *= factors.cols[c];
+      }
+      row = scaled.data();
+    }
     const std::optional<float> scale = QuantiseRow(row, cols, values.as<int8_t>() + r * cols);
     if (!scale) return InvalidArgument("tensor {}: a weight in row {} is not finite", name, r);
     scales[r] = *scale;

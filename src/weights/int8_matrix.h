@@ -35,10 +35,17 @@ struct Int8Matrix {
 Result<Int8Matrix> ReadInt8Matrix(const TensorReader& reader, const std::string& name, WeightType type,
                                   int64_t rows, int64_t cols);
 
+// What a matrix is multiplied with before it is quantised: each row, each column; empty: with nothing.
+struct MatrixFactors {
+  std::span<const float> rows;  // [n]
+  std::span<const float> cols;  // [k]
+};
+
 // A matrix of floats (or block FP8) quantised now, for dynamic activations: symmetric, one scale per row.
 // `relative_error`, where not null, becomes the rms of what rounding did over the rms of the weights.
 Result<Int8Matrix> QuantiseMatrix(const TensorReader& reader, const std::string& name, int64_t rows,
-                                  int64_t cols, double* relative_error = nullptr);
+                                  int64_t cols, double* relative_error = nullptr,
+                                  const MatrixFactors& factors = {});
 
 // How a static input is quantised: [min, max], widened to hold 0 (which must stay exact), on all of -128 …
 // 127. A range of nothing but 0 has scale 1.

@@ -20,15 +20,16 @@ float AsFloat(Bf16 value) { return ToFloat(value); }
 
 template <typename T>
 void AddRow(const T* row, int64_t cols, ObservedInput& input) {
-  float min = input.min, max = input.max, sum = 0;
+  const ObservedInput nothing;
+  input.column_min.resize(static_cast<size_t>(cols), nothing.min);
+  input.column_max.resize(static_cast<size_t>(cols), nothing.max);
+  float sum = 0;
   for (int64_t c = 0; c < cols; ++c) {
     const float value = AsFloat(row[c]);
-    min = std::min(min, value);
-    max = std::max(max, value);
+    input.column_min[c] = std::min(input.column_min[c], value);
+    input.column_max[c] = std::max(input.column_max[c], value);
     sum += value * 0.0f;  // NaN where a value is not finite, which min and max may pass over
   }
-  input.min = min;
-  input.max = max;
   input.all_finite = input.all_finite && sum == 0.0f;
   ++input.num_rows;
 }
@@ -43,7 +44,9 @@ class ObservingKernels : public ForwardingKernels {
 
   // Forgets the matrices, which are about to go.
   void TakeInto(ObservedInputs& inputs) {
-    for (const auto& [matrix, watched] : watched_) {
+    for (auto& [matrix, watched] : watched_) {
+      for (const float min : watched.input.column_min) watched.input.min = std::min(watched.input.min, min);
+      for (const float max : watched.input.column_max) watched.input.max = std::max(watched.input.max, max);
       for (const std::string& name : watched.names) inputs[name] = watched.input;
     }
     watched_.clear();

@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "kernels/kernels.h"
@@ -20,6 +21,8 @@ struct ObservedInput {
   float max = -std::numeric_limits<float>::infinity();
   int64_t num_rows = 0;  // tokens seen
   bool all_finite = true;
+  std::vector<float> column_min;  // [k], where rows were seen
+  std::vector<float> column_max;
 };
 
 // By the name of the weight. Matrices that are multiplied as one saw the same.

@@ -80,6 +80,7 @@ Result<std::vector<QuantiseJob>> MakeQuantiseJobs(const Checkpoint& checkpoint, 
 
 std::vector<TensorHeader> HeadersOf(const QuantiseJob& job, bool wide_deq_scale) {
   if (job.type == WeightType::kFloat) {
+    if (job.smoothed) return {{job.name, "F32", job.shape, static_cast<uint64_t>(job.shape[0]) * 4}};
     if (job.is_fp8()) return {{job.name, "BF16", job.shape, job.stored_bytes * 2}};
     return {{job.name, job.dtype_name, job.shape, job.stored_bytes}};
   }

@@ -23,6 +23,7 @@ struct QuantiseJob {
   uint64_t stored_bytes = 0;
   int32_t layer = -1;
   WeightType type = WeightType::kFloat;
+  bool smoothed = false;  // a vector that stays float, multiplied (smoothing.h) and written as fp32
 
   bool is_fp8() const { return dtype_name == "F8_E4M3"; }
 };

@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "model/quantise/quantise_jobs.h"
+#include "model/quantise/smoothing.h"
 #include "weights/ascend_description.h"
 #include "weights/int8_matrix.h"
 #include "weights/tensor_reader.h"
@@ -41,8 +42,13 @@ class ModelQuantiser {
     description_["model_quant_type"] = is_static ? "W8A8" : "W8A8_DYNAMIC";
     description_["version"] = "1.0.0";
     description_["group_size"] = 0;
+    if (options_.smooth) {
+      ASSIGN_OR_RETURN(smoothing_, PlanSmoothing(reader_, jobs_, inputs_));
+    }
+    report_.smoothed_inputs = smoothing_.num_inputs();
     std::vector<TensorHeader> headers;
-    for (const QuantiseJob& job : jobs_) {
+    for (QuantiseJob& job : jobs_) {
+      job.smoothed = job.type == WeightType::kFloat && !smoothing_.FactorsOf(job.name).rows.empty();
       report_.stored_bytes_before += job.stored_bytes;
       for (TensorHeader& header : HeadersOf(job, wide_deq_scale_)) {
         report_.stored_bytes_after += header.bytes;
@@ -78,6 +84,12 @@ class ModelQuantiser {
   }
 
   Status CopyTensor(const QuantiseJob& job, SafetensorsWriter& writer) {
+    if (job.smoothed) {
+      ASSIGN_OR_RETURN(std::vector<float> values, reader_.ReadVector(job.name, job.shape[0]));
+      const std::span<const float> factors = smoothing_.FactorsOf(job.name).rows;
+      for (size_t i = 0; i < values.size(); ++i) values[i] *= factors[i];
+      return writer.Write(job.name, Bytes(values));
+    }
     if (job.is_fp8()) {
       ASSIGN_OR_RETURN(const StoredMat mat,
                        reader_.ReadMatrix(job.name, job.shape[0], job.shape[1], DType::kBF16));
@@ -96,8 +108,10 @@ class ModelQuantiser {
     row.module = stem.substr(0, stem.size() - 1);
     row.layer = job.layer;
     row.type = job.type;
-    ASSIGN_OR_RETURN(Int8Matrix matrix, QuantiseMatrix(reader_, job.name, rows, cols, &row.weight_error));
-    if (const auto found = inputs_.find(job.name); found != inputs_.end()) row.input = found->second;
+    ASSIGN_OR_RETURN(Int8Matrix matrix, QuantiseMatrix(reader_, job.name, rows, cols, &row.weight_error,
+                                                       smoothing_.FactorsOf(job.name)));
+    if (const auto found = inputs_.find(job.name); found != inputs_.end())
+      row.input = smoothing_.SmoothedInput(job.name, found->second);
     if (job.type == WeightType::kW8A8) {
       RETURN_IF_ERROR(QuantiseInput(job, row.input, matrix));
       row.input_scale = matrix.input_scale;
@@ -143,7 +157,8 @@ class ModelQuantiser {
   const bool wide_deq_scale_;
   const QuantiseOptions& options_;
   const ObservedInputs& inputs_;
-  const std::vector<QuantiseJob> jobs_;
+  std::vector<QuantiseJob> jobs_;
+  Smoothing smoothing_;
   Json description_ = Json::object();
   QuantiseReport report_;
 };

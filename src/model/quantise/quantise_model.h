@@ -38,11 +38,13 @@ struct QuantiseReport {
   std::vector<QuantisedMatrix> matrices;  // in the order of layers
   uint64_t stored_bytes_before = 0;
   uint64_t stored_bytes_after = 0;
+  int32_t smoothed_inputs = 0;  // of matrices, or of several that multiply one input
 };
 
 struct QuantiseOptions {
   QuantScheme scheme = QuantScheme::kW8A8Dynamic;
   uint64_t max_file_bytes = uint64_t{4} << 30;
+  bool smooth = true;  // inputs that were observed: smoothing.h
 };
 
 // Whether the checkpoint can be quantised: kInvalidArgument where it is already, kNotFound for a tensor that
