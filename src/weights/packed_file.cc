@@ -127,13 +127,16 @@ PackedFileWriter::PackedFileWriter(std::string path, std::string key)
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), error);
   fd_ = open(temp_path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-  if (fd_ < 0) return Fail("cannot be made");
+  if (fd_ < 0) {
+    Fail("cannot be made");
+    return;
+  }
   if (!IsOnlyWriter()) {
     close(std::exchange(fd_, -1));
     status_ = Unavailable("{}: another process is writing it", temp_path_);
     return;
   }
-  if (ftruncate(fd_, 0) != 0) return Fail("cannot be truncated");
+  if (ftruncate(fd_, 0) != 0) Fail("cannot be truncated");
   const Header nothing = {};  // until all else is there
   Write(&nothing, sizeof(nothing));
 }

@@ -78,7 +78,7 @@ CpuMatrix::CpuMatrix(const CpuOps& ops, int64_t n, int64_t k, DType dtype)
                 Buffer(ColumnBytes(EmptyPanels(ops, n, k, dtype))), {}) {
   CHECK(IsHeld(dtype)) << DTypeName(dtype);
   CHECK_LE(ops.panel_cols, kMaxPanelCols);
-  if (is_int8()) CHECK_LE(k, kMaxInt8K);
+  CHECK(!is_int8() || k <= kMaxInt8K) << k;
 }
 
 PackedImage CpuMatrix::Image() const {
