@@ -193,6 +193,8 @@ Result<DecoderWeights> ObtainWeights(const LoadTask& task, const PackedCache& ca
   if (!loaded.ok()) return loaded;
   if (const Status kept = writer.Finish(); kept.ok()) {
     LogInfo("Packed weights are kept in {}", entry->path);
+  } else if (kept.code() == StatusCode::kUnavailable) {
+    LogInfo("Packed weights are kept by another process: {}", kept.message());
   } else {
     LogWarning("packed weights are not kept: {}", kept.message());
   }

@@ -116,7 +116,8 @@ TEST_F(Fp8Test, EveryWeightTimesTheScaleOfItsBlock) {
 
 // A row for each call of the loop, the last one first: conversions must not lean on an order.
 TEST_F(Fp8Test, RowsAreConvertedByTheLoopThatIsGiven) {
-  const Checkpoint checkpoint = OpenWith(dir_, Builder(scales_).AddF32("f", {kRows, 2}, {1, 2, 3, 4, 5, 6}));
+  const std::vector<float> floats = {1, 2, 3, 4, 5, 6};
+  const Checkpoint checkpoint = OpenWith(dir_, Builder(scales_).AddF32("f", {kRows, 2}, floats));
   int num_pieces = 0;
   const TensorReader split(checkpoint, Fp8Blocks{2, 4},
                            [&](int64_t count, FunctionRef<void(int64_t, int64_t)> body) {
