@@ -3,6 +3,7 @@
 
 #include <future>
 
+#include "apps/build_id.h"
 #include "apps/planner_setup.h"
 #include "apps/progress.h"
 #include "base/clock.h"
@@ -61,6 +62,7 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
     ranks.cores = plan.cores;
     ranks.kernel_isa = run.kernel_isa;
     ranks.num_blocks = plan.memory.num_blocks;
+    ranks.packed_cache = {run.packed_cache_dir, BuildId()};
     for (const auto& profile : profiles) ranks.profiles.push_back(profile.get());
     ranks.progress = [&progress](size_t done, size_t total) { progress.Update(done, total); };
     return Pipeline::Create(options, MakeLocalRankFactory(std::move(ranks)));

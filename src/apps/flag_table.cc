@@ -46,6 +46,11 @@ constexpr FlagSpec kImplementedFlags[] = {
     {"kernel-isa", "", kString, kDo, "penstock", "auto",
      "Kernels: auto (the best that this processor can run), ref (plain loops, slow), or a name: generic, "
      "avx2, avx512, avx512_vnni, avx512_bf16, …"},
+    {"packed-cache", "", kString, kDo, "penstock", "",
+     "Directory for weights as they are packed for this processor: written by the first start with a model, "
+     "mapped by the next ones, which are then limited by the page cache. Files of other checkpoints, builds "
+     "or "
+     "processors are not used."},
     {"trace-file", "--trace", kString, kDo, "penstock", "",
      "Write a timeline of every step on every stage to this file (Chrome trace JSON; ui.perfetto.dev opens "
      "it)."},

@@ -61,6 +61,7 @@ void ResolveRanks(const ParsedFlags& flags, const Environment& env, RunConfig* c
     config->threads_per_rank = static_cast<int32_t>(flags.Int("threads-per-rank"));
   }
   config->kernel_isa = flags.String("kernel-isa");
+  if (flags.Given("packed-cache")) config->packed_cache_dir = flags.String("packed-cache");
   if (flags.Given("trace-file")) config->trace_file = flags.String("trace-file");
 }
 

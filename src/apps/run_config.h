@@ -44,8 +44,9 @@ struct RunConfig {
   std::string layer_partition;              // empty: as even as possible; "auto": balanced
   std::optional<int32_t> threads_per_rank;  // absent: cores shared evenly
   std::string kernel_isa;
-  std::string trace_file;    // empty: none
-  bool profile_ops = false;  // bench latency --profile
+  std::string trace_file;        // empty: none
+  std::string packed_cache_dir;  // empty: none
+  bool profile_ops = false;      // bench latency --profile
 
   int32_t block_size = 64;
   double memory_utilization = 0.9;

@@ -54,6 +54,8 @@ TEST(RunConfig, SchedulingPolicyAndTrace) {
   EXPECT_FALSE(Resolve({"m", "--scheduling-policy", "lifo"}).ok());
   EXPECT_EQ(Resolve({"m", "--trace", "a.json"})->trace_file, "a.json");
   EXPECT_EQ(Resolve({"m", "--trace-file", "a.json"})->trace_file, "a.json");
+  EXPECT_EQ(Resolve({"m"})->packed_cache_dir, "");
+  EXPECT_EQ(Resolve({"m", "--packed-cache", "dir"})->packed_cache_dir, "dir");
 }
 
 TEST(RunConfig, FlagsWinOverTheEnvironment) {

@@ -14,6 +14,14 @@ class ForwardingKernels : public Kernels {
   explicit ForwardingKernels(Kernels& inner) : inner_(&inner) {}
 
   std::string_view name() const override { return inner_->name(); }
+  void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> body) override {
+    inner_->ParallelFor(count, body);
+  }
+  std::string PackedLayout() const override { return inner_->PackedLayout(); }
+  std::unique_ptr<PackedMat> AttachMat(const PackedImage& image) override { return inner_->AttachMat(image); }
+  std::unique_ptr<PackedKvB> AttachKvB(const PackedImage& image, const MlaShape& shape) override {
+    return inner_->AttachKvB(image, shape);
+  }
   std::unique_ptr<PackedMat> Pack(std::span<const ConstMat> parts, DType compute) override {
     return inner_->Pack(parts, compute);
   }

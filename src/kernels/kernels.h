@@ -19,10 +19,13 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "tensor/mat.h"
+#include "tensor/packed_image.h"
 
 namespace penstock {
 
@@ -35,6 +38,8 @@ class PackedMat {
   virtual int64_t n() const = 0;
   virtual int64_t k() const = 0;
   virtual size_t bytes() const = 0;  // memory held
+  // For Kernels::AttachMat().
+  virtual PackedImage Image() const { return {}; }
 };
 
 // The longest row of 8-bit weights: sums of 255 * -128 stay within 32 bits.
@@ -110,6 +115,8 @@ class PackedKvB {
  public:
   virtual ~PackedKvB() = default;
   virtual size_t bytes() const = 0;
+  // For Kernels::AttachKvB().
+  virtual PackedImage Image() const { return {}; }
 };
 
 enum class MlaForm {
@@ -170,6 +177,12 @@ class Kernels {
   // "ref", "avx2", "avx512", "avx512_vnni", "avx512_bf16", …
   virtual std::string_view name() const = 0;
 
+  // Runs body(begin, end) over pieces of [0, count) on the rank's threads: for work that is none of the
+  // operations below, such as converting weights as they are loaded.
+  virtual void ParallelFor(int64_t count, FunctionRef<void(int64_t begin, int64_t end)> body) {
+    body(0, count);
+  }
+
   // --- weights
   // -------------------------------------------------------------------------------------------------
 
@@ -185,6 +198,15 @@ class Kernels {
   // kv_b: [num_heads * (nope_dim + v_dim), kv_lora_rank], head by head: nope_dim key rows, then v_dim value
   // rows.
   virtual std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) = 0;
+
+  // Names how weights are packed: kernels of the same answer can attach each other's. Empty: none can be.
+  virtual std::string PackedLayout() const { return {}; }
+
+  // The weight that had this image, over the same memory, which outlives it. Null if it is no such image.
+  virtual std::unique_ptr<PackedMat> AttachMat(const PackedImage& /*image*/) { return nullptr; }
+  virtual std::unique_ptr<PackedKvB> AttachKvB(const PackedImage& /*image*/, const MlaShape& /*shape*/) {
+    return nullptr;
+  }
 
   // --- dense operations
   // ----------------------------------------------------------------------------------------

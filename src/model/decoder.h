@@ -12,12 +12,14 @@
 #include "model/kv_cache.h"
 #include "model/model.h"
 #include "model/weight_source.h"
+#include "weights/packed_file.h"
 
 namespace penstock {
 
 // All weights of a rank.
 struct DecoderWeights {
-  RowTable embedding;  // where the range has it
+  std::unique_ptr<PackedFile> file;  // whose memory the others use; null: they have their own
+  RowTable embedding;                // where the range has it
   std::vector<DecoderLayer> layers;
   NormWeights final_norm;  // where the range has the head
   std::unique_ptr<PackedMat> head;

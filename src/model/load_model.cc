@@ -7,10 +7,12 @@
 #include <vector>
 
 #include "base/log.h"
+#include "model/cached_weights.h"
 #include "model/counted_weights.h"
 #include "model/decoder.h"
 #include "model/loaded_weights.h"
 #include "model/model.h"
+#include "model/packed_cache.h"
 #include "weights/checkpoint.h"
 #include "weights/tensor_reader.h"
 
@@ -131,6 +133,75 @@ Result<size_t> StoredBytes(const TensorTable& table, const ModelConfig& config, 
   return total;
 }
 
+// What both ways of loading need.
+struct LoadTask {
+  const std::string& model_dir;
+  const ModelConfig& config;
+  const Architecture& architecture;
+  const LayerRange& range;
+  const DType dtype;
+  const TensorTable& table;
+  const TensorReader& reader;
+  const std::string& head_name;
+  Kernels& kernels;
+  const LoadProgress& progress;
+  const MatrixListener& on_matrix;
+  const size_t total_bytes;
+};
+
+Result<DecoderWeights> MakeWeights(const LoadTask& task, WeightSource& source) {
+  DecoderWeights weights =
+      MakeDecoderWeights(task.architecture, task.config, task.range, task.head_name, source);
+  RETURN_IF_ERROR(source.status());
+  return weights;
+}
+
+Result<DecoderWeights> LoadWeights(const LoadTask& task, PackedFileWriter* keep) {
+  LoadedWeights loaded(task.table, task.config, task.dtype, task.reader, task.kernels, task.progress,
+                       task.total_bytes, keep, task.on_matrix);
+  return MakeWeights(task, loaded);
+}
+
+Result<DecoderWeights> AttachWeights(const LoadTask& task, const PackedCacheEntry& entry) {
+  ASSIGN_OR_RETURN(PackedFile opened, OpenPackedCache(entry, task.progress, task.kernels));
+  auto file = std::make_unique<PackedFile>(std::move(opened));
+  CachedWeights cached(task.table, task.config, task.dtype, task.reader, *file, task.kernels);
+  Result<DecoderWeights> weights = MakeWeights(task, cached);
+  if (!weights.ok()) return weights.status().WithContext(entry.path);
+  weights->file = std::move(file);
+  return weights;
+}
+
+// From the cache where it has them, else from the checkpoint, and into the cache.
+Result<DecoderWeights> ObtainWeights(const LoadTask& task, const PackedCache& cache) {
+  if (cache.dir.empty()) return LoadWeights(task, nullptr);
+  const Result<PackedCacheEntry> entry =
+      FindPackedCacheEntry(cache, task.model_dir, task.config, task.range, task.dtype, task.kernels);
+  if (!entry.ok()) {
+    LogWarning("packed weights are not kept: {}", entry.status().message());
+    return LoadWeights(task, nullptr);
+  }
+  Result<DecoderWeights> attached = AttachWeights(task, *entry);
+  if (attached.ok()) {
+    LogInfo("Packed weights are mapped from {}", entry->path);
+    return attached;
+  }
+  if (attached.status().code() != StatusCode::kNotFound) {
+    LogWarning("packed weights are made anew: {}", attached.status().message());
+  }
+  PackedFileWriter writer(entry->path, entry->key);
+  Result<DecoderWeights> loaded = LoadWeights(task, &writer);
+  if (!loaded.ok()) return loaded;
+  if (const Status kept = writer.Finish(); kept.ok()) {
+    LogInfo("Packed weights are kept in {}", entry->path);
+  } else if (kept.code() == StatusCode::kUnavailable) {
+    LogInfo("Packed weights are kept by another process: {}", kept.message());
+  } else {
+    LogWarning("packed weights are not kept: {}", kept.message());
+  }
+  return loaded;
+}
+
 }  // namespace
 
 Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRange& range,
@@ -147,20 +218,23 @@ Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRa
 Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,
                                          const LayerRange& range, const ModelOptions& options,
                                          Kernels& kernels, const LoadProgress& progress,
-                                         const MatrixListener& on_matrix) {
+                                         const PackedCache& cache, const MatrixListener& on_matrix) {
   CheckOptions(options);
   ASSIGN_OR_RETURN(const Architecture* architecture, ArchitectureOf(config));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));
   const TensorTable table = MakeTensorTable(*architecture, config);
-  const TensorReader reader(checkpoint, Fp8Blocks{config.fp8_block_rows, config.fp8_block_cols});
+  const TensorReader reader(checkpoint, Fp8Blocks{config.fp8_block_rows, config.fp8_block_cols},
+                            [&kernels](int64_t count, FunctionRef<void(int64_t, int64_t)> body) {
+                              kernels.ParallelFor(count, body);
+                            });
   const std::string head_name = HeadName(config, checkpoint);
   ASSIGN_OR_RETURN(const size_t total_bytes, StoredBytes(table, config, range, head_name, reader));
   RETURN_IF_ERROR(CheckNoOtherBias(checkpoint, table, config));
   if (range.has_embedding) LogUnused(checkpoint, table, config);
 
-  LoadedWeights loaded(table, config, options.dtype, reader, kernels, progress, total_bytes, on_matrix);
-  DecoderWeights weights = MakeDecoderWeights(*architecture, config, range, head_name, loaded);
-  RETURN_IF_ERROR(loaded.status());
+  const LoadTask task{model_dir, config,    *architecture, range,    options.dtype, table,
+                      reader,    head_name, kernels,       progress, on_matrix,     total_bytes};
+  ASSIGN_OR_RETURN(DecoderWeights weights, ObtainWeights(task, cache));
   return std::unique_ptr<Model>(
       std::make_unique<DecoderModel>(config, range, options, std::move(weights), kernels));
 }

@@ -7,23 +7,27 @@
 
 #include "weights/int8_matrix.h"
 
+#include "model/cached_weights.h"
+
 namespace penstock {
 namespace {
 
 // The embedding is held as it is stored, but never wider than the activations that it becomes.
-RowTable CopyRows(const ConstMat& from, DType activation_dtype) {
+RowTable CopyRows(const ConstMat& from, DType activation_dtype, Kernels& kernels) {
   const bool narrow = from.dtype == DType::kF32 && activation_dtype == DType::kBF16;
   RowTable table;
   const DType dtype = narrow ? DType::kBF16 : from.dtype;
   table.memory = Buffer(static_cast<size_t>(from.rows * from.cols) * DTypeBytes(dtype));
   const Mat to(table.memory.data(), dtype, from.rows, from.cols);
-  for (int64_t r = 0; r < from.rows; ++r) {
-    if (narrow) {
-      std::transform(from.Row<float>(r), from.Row<float>(r) + from.cols, to.Row<Bf16>(r), ToBf16);
-    } else {
-      std::memcpy(to.RowPtr(r), from.RowPtr(r), static_cast<size_t>(from.cols) * DTypeBytes(dtype));
+  kernels.ParallelFor(from.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      if (narrow) {
+        std::transform(from.Row<float>(r), from.Row<float>(r) + from.cols, to.Row<Bf16>(r), ToBf16);
+      } else {
+        std::memcpy(to.RowPtr(r), from.RowPtr(r), static_cast<size_t>(from.cols) * DTypeBytes(dtype));
+      }
     }
-  }
+  });
   table.rows = to;
   return table;
 }
@@ -55,13 +59,14 @@ Status CheckSameInput(const std::string& one_name, const Int8Part& one, const st
 
 LoadedWeights::LoadedWeights(const TensorTable& table, const ModelConfig& config, DType dtype,
                              const TensorReader& reader, Kernels& kernels, const LoadProgress& progress,
-                             size_t total_bytes, MatrixListener on_matrix)
+                             size_t total_bytes, PackedFileWriter* keep, MatrixListener on_matrix)
     : WeightSource(table, config, dtype),
       reader_(reader),
       kernels_(kernels),
       progress_(progress),
       on_matrix_(std::move(on_matrix)),
-      total_bytes_(total_bytes) {}
+      total_bytes_(total_bytes),
+      keep_(keep) {}
 
 Result<StoredMat> LoadedWeights::Read(const std::string& name) {
   const TensorSpec& spec = Spec(name);
@@ -77,6 +82,10 @@ void LoadedWeights::Report(Names names) {
   if (progress_) progress_(done_bytes_, total_bytes_);
 }
 
+void LoadedWeights::Keep(const std::string& packed_name, const PackedImage& image) {
+  if (keep_ != nullptr) keep_->Add(packed_name, image);
+}
+
 std::unique_ptr<PackedMat> LoadedWeights::Matrix(Names names) {
   const WeightType type = TypeOf(std::span(names.begin(), names.size()));
   if (!status_.ok()) return nullptr;
@@ -84,6 +93,7 @@ std::unique_ptr<PackedMat> LoadedWeights::Matrix(Names names) {
       type == WeightType::kFloat ? FloatMatrix(names) : Int8Matrices(names, type);
   if (packed == nullptr) return nullptr;
   held_bytes_ += packed->bytes();
+  Keep(PackedName(prefix_, names), packed->Image());
   Report(names);
   if (on_matrix_) {
     std::vector<std::string> full_names;
@@ -152,6 +162,7 @@ std::vector<float> LoadedWeights::Vector(Names names) {
     values.insert(values.end(), part->begin(), part->end());
   }
   held_bytes_ += values.size() * sizeof(float);
+  Keep(PackedName(prefix_, names), VectorImage(values));
   Report(names);
   return values;
 }
@@ -176,6 +187,7 @@ std::unique_ptr<PackedKvB> LoadedWeights::KvB(const std::string& name, const Mla
   }
   std::unique_ptr<PackedKvB> packed = kernels_.PackKvB(mat->view(), shape, dtype_);
   held_bytes_ += packed->bytes();
+  Keep(PackedName(prefix_, {name}), packed->Image());
   Report({name});
   return packed;
 }
@@ -187,8 +199,9 @@ RowTable LoadedWeights::Table(const std::string& name) {
     status_ = mat.status();
     return {};
   }
-  RowTable table = CopyRows(mat->view(), dtype_);
+  RowTable table = CopyRows(mat->view(), dtype_, kernels_);
   held_bytes_ += table.memory.size();
+  Keep(PackedTableName(name), TableImage(table));
   Report({name});
   return table;
 }

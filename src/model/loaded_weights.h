@@ -5,16 +5,18 @@
 
 #include "model/model.h"
 #include "model/weight_source.h"
+#include "weights/packed_file.h"
 #include "weights/tensor_reader.h"
 
 namespace penstock {
 
 class LoadedWeights : public WeightSource {
  public:
-  // All arguments outlive the object. `total_bytes` is what `progress` is told to expect.
+  // All arguments outlive the object. `total_bytes` is what `progress` is told to expect. What is made goes
+  // to `keep` too where that is not null.
   LoadedWeights(const TensorTable& table, const ModelConfig& config, DType dtype, const TensorReader& reader,
                 Kernels& kernels, const LoadProgress& progress, size_t total_bytes,
-                MatrixListener on_matrix = {});
+                PackedFileWriter* keep = nullptr, MatrixListener on_matrix = {});
 
   std::unique_ptr<PackedMat> Matrix(Names names) override;
   std::vector<float> Vector(Names names) override;
@@ -30,6 +32,7 @@ class LoadedWeights : public WeightSource {
   Result<StoredMat> ReadKvB(const std::string& name);
   std::unique_ptr<PackedMat> Int8Matrices(Names names, WeightType type);
   void Report(Names names);  // these are read
+  void Keep(const std::string& packed_name, const PackedImage& image);
 
   const TensorReader& reader_;
   Kernels& kernels_;
@@ -37,6 +40,7 @@ class LoadedWeights : public WeightSource {
   const MatrixListener on_matrix_;
   const size_t total_bytes_;
   size_t done_bytes_ = 0;
+  PackedFileWriter* const keep_;
 };
 
 }  // namespace penstock

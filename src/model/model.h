@@ -58,6 +58,12 @@ struct ModelMemory {
   size_t activation_bytes = 0;  // bound at (max_batched_tokens, max_model_len), kernel scratch included
 };
 
+// Where packed weights are kept for the next start; `dir` empty: nowhere.
+struct PackedCache {
+  std::string dir;    // made where it is missing
+  std::string build;  // names this program: another one's files are not used
+};
+
 // Called while loading with the bytes read so far and in all, from the loading thread.
 using LoadProgress = std::function<void(size_t done_bytes, size_t total_bytes)>;
 
@@ -90,11 +96,12 @@ class Model {
 Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRange& range,
                                         const ModelOptions& options, const Kernels& kernels);
 
-// Loads the tensors of `range` from the safetensors of `model_dir`. `kernels` outlives the model. Errors name
-// the tensor, what was found and what was expected.
+// Loads the tensors of `range` from the safetensors of `model_dir`, or maps what `cache` has of them, or
+// leaves it there for the next time. `kernels` outlives the model. Errors name the tensor, what was found and
+// what was expected; of the cache there are only warnings.
 Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,
                                          const LayerRange& range, const ModelOptions& options,
                                          Kernels& kernels, const LoadProgress& progress = {},
-                                         const MatrixListener& on_matrix = {});
+                                         const PackedCache& cache = {}, const MatrixListener& on_matrix = {});
 
 }  // namespace penstock

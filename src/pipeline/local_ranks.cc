@@ -77,10 +77,9 @@ RankFactory MakeLocalRankFactory(LocalRanksOptions options) {
       rank.profile = shared->profiles[stage_idx];
       rank.kernels = MakeProfilingKernels(std::move(rank.kernels), *rank.profile);
     }
+    const LoadProgress report = [&](size_t done, size_t total) { progress->Report(stage_idx, done, total); };
     ASSIGN_OR_RETURN(rank.model, LoadModel(shared->model_dir, shared->config, shared->ranges[stage_idx],
-                                           shared->model, *rank.kernels, [&](size_t done, size_t total) {
-                                             progress->Report(stage_idx, done, total);
-                                           }));
+                                           shared->model, *rank.kernels, report, shared->packed_cache));
     rank.model->AllocateKv(shared->num_blocks);
     return rank;
   };

@@ -27,7 +27,8 @@ struct LocalRanksOptions {
   std::vector<std::vector<int>> cores;  // [num_stages], one thread for each core
   std::string kernel_isa = "auto";      // "ref", or a name of MakeCpuKernels
   int32_t num_blocks = 0;               // KV blocks of each rank
-  std::vector<OpProfile*> profiles;     // [num_stages], outlive the ranks; empty: none are taken
+  PackedCache packed_cache;
+  std::vector<OpProfile*> profiles;  // [num_stages], outlive the ranks; empty: none are taken
   // Called from the stages' threads, one at a time, with the sums over all stages.
   LoadProgress progress;
 };

@@ -18,9 +18,9 @@ constexpr size_t kPageBytes = 4096;
 
 }  // namespace
 
-Buffer::Buffer(size_t bytes) : bytes_(bytes), mapped_(bytes >= kMapBytes) {
+Buffer::Buffer(size_t bytes) : bytes_(bytes), kind_(bytes >= kMapBytes ? Kind::kMapped : Kind::kAllocated) {
   if (bytes == 0) return;
-  if (mapped_) {
+  if (kind_ == Kind::kMapped) {
     bytes_ = RoundUp(bytes, kPageBytes);  // not to huge pages: experts of a few MiB would waste a third
     data_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(data_ != MAP_FAILED) << "mmap of " << bytes_ << " bytes";
@@ -32,29 +32,35 @@ Buffer::Buffer(size_t bytes) : bytes_(bytes), mapped_(bytes >= kMapBytes) {
   }
 }
 
+Buffer Buffer::Borrow(std::span<const std::byte> memory) {
+  Buffer buffer;
+  buffer.data_ = const_cast<std::byte*>(memory.data());
+  buffer.bytes_ = memory.size();
+  buffer.kind_ = Kind::kBorrowed;
+  return buffer;
+}
+
 Buffer::~Buffer() { Free(); }
 
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       bytes_(std::exchange(other.bytes_, 0)),
-      mapped_(other.mapped_) {}
+      kind_(other.kind_) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   if (this != &other) {
     Free();
     data_ = std::exchange(other.data_, nullptr);
     bytes_ = std::exchange(other.bytes_, 0);
-    mapped_ = other.mapped_;
+    kind_ = other.kind_;
   }
   return *this;
 }
 
 void Buffer::Free() {
   if (data_ == nullptr) return;
-  if (mapped_)
-    munmap(data_, bytes_);
-  else
-    std::free(data_);
+  if (kind_ == Kind::kMapped) munmap(data_, bytes_);
+  if (kind_ == Kind::kAllocated) std::free(data_);
   data_ = nullptr;
 }
 

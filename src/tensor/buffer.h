@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 namespace penstock {
 
@@ -12,6 +13,8 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t bytes);  // throws nothing; CHECKs that the system has the address space
+  // Memory that stays somebody else's, outlives this object, and is only read: a mapped file.
+  static Buffer Borrow(std::span<const std::byte> memory);
   ~Buffer();
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
@@ -28,7 +31,7 @@ class Buffer {
 
   void* data_ = nullptr;
   size_t bytes_ = 0;
-  bool mapped_ = false;
+  enum class Kind { kAllocated, kMapped, kBorrowed } kind_ = Kind::kAllocated;
 };
 
 }  // namespace penstock

@@ -42,7 +42,8 @@ struct MatrixFactors {
 };
 
 // A matrix of floats (or block FP8) quantised now, for dynamic activations: symmetric, one scale per row.
-// `relative_error`, where not null, becomes the rms of what rounding did over the rms of the weights.
+// `relative_error`, where not null, becomes the rms of what rounding did over the rms of the weights
+// (of a reader on one thread only).
 Result<Int8Matrix> QuantiseMatrix(const TensorReader& reader, const std::string& name, int64_t rows,
                                   int64_t cols, double* relative_error = nullptr,
                                   const MatrixFactors& factors = {});

@@ -69,4 +69,11 @@ void MappedFile::WillNeed(std::span<const std::byte> range) const { Advise(range
 
 void MappedFile::Drop(std::span<const std::byte> range) const { Advise(range, MADV_DONTNEED); }
 
+void MappedFile::Populate(std::span<const std::byte> range) const {
+  Advise(range, MADV_HUGEPAGE);  // first: it counts when the file is read
+#ifdef MADV_POPULATE_READ
+  Advise(range, MADV_POPULATE_READ);
+#endif
+}
+
 }  // namespace penstock

@@ -9,6 +9,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "base/checked_math.h"
@@ -150,6 +151,19 @@ Result<StoredMat> TensorReader::ReadFp8Scales(const TensorRef& ref, int64_t rows
   return stored;
 }
 
+// body over all rows, in pieces; one of its errors.
+Status TensorReader::ForRows(int64_t rows, FunctionRef<Status(int64_t begin, int64_t end)> body) const {
+  if (!parallel_for_) return body(0, rows);
+  std::mutex mutex;
+  Status first;  // GUARDED_BY(mutex)
+  parallel_for_(rows, [&](int64_t begin, int64_t end) {
+    Status status = body(begin, end);
+    std::lock_guard lock(mutex);
+    if (first.ok()) first = std::move(status);
+  });
+  return first;
+}
+
 Result<StoredMat> TensorReader::Dequantise(const TensorRef& ref, int64_t rows, int64_t cols, DType as) const {
   ASSIGN_OR_RETURN(const StoredMat stored_scales, ReadFp8Scales(ref, rows, cols));
   const ConstMat& scales = stored_scales.view();
@@ -157,13 +171,16 @@ Result<StoredMat> TensorReader::Dequantise(const TensorRef& ref, int64_t rows, i
   Buffer values(static_cast<size_t>(rows) * cols * DTypeBytes(as));
   const Mat out(values.data(), as, rows, cols);
   const auto* weights = reinterpret_cast<const uint8_t*>(ref.bytes().data());
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* row_scales = scales.Row<float>(r / fp8_.rows);
-    const uint8_t* in = weights + r * cols;
-    const bool good = as == DType::kF32 ? DequantiseRow(in, row_scales, cols, fp8_.cols, out.Row<float>(r))
-                                        : DequantiseRow(in, row_scales, cols, fp8_.cols, out.Row<Bf16>(r));
-    if (!good) return InvalidArgument("{}: a weight in row {} is NaN", Label(ref), r);
-  }
+  RETURN_IF_ERROR(ForRows(rows, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float* row_scales = scales.Row<float>(r / fp8_.rows);
+      const uint8_t* in = weights + r * cols;
+      const bool good = as == DType::kF32 ? DequantiseRow(in, row_scales, cols, fp8_.cols, out.Row<float>(r))
+                                          : DequantiseRow(in, row_scales, cols, fp8_.cols, out.Row<Bf16>(r));
+      if (!good) return InvalidArgument("{}: a weight in row {} is NaN", Label(ref), r);
+    }
+    return OkStatus();
+  }));
   return StoredMat(out, std::move(values), ref);
 }
 
@@ -171,15 +188,17 @@ Status TensorReader::ReadFp8Rows(const TensorRef& ref, int64_t rows, int64_t col
                                  const RowFunction& row) const {
   ASSIGN_OR_RETURN(const StoredMat scales, ReadFp8Scales(ref, rows, cols));
   const auto* weights = reinterpret_cast<const uint8_t*>(ref.bytes().data());
-  std::vector<float> values(static_cast<size_t>(cols));
-  for (int64_t r = 0; r < rows; ++r) {
-    if (!DequantiseRow(weights + r * cols, scales.view().Row<float>(r / fp8_.rows), cols, fp8_.cols,
-                       values.data())) {
-      return InvalidArgument("{}: a weight in row {} is NaN", Label(ref), r);
+  return ForRows(rows, [&](int64_t begin, int64_t end) -> Status {
+    std::vector<float> values(static_cast<size_t>(cols));
+    for (int64_t r = begin; r < end; ++r) {
+      if (!DequantiseRow(weights + r * cols, scales.view().Row<float>(r / fp8_.rows), cols, fp8_.cols,
+                         values.data())) {
+        return InvalidArgument("{}: a weight in row {} is NaN", Label(ref), r);
+      }
+      RETURN_IF_ERROR(row(r, values.data()));
     }
-    RETURN_IF_ERROR(row(r, values.data()));
-  }
-  return OkStatus();
+    return OkStatus();
+  });
 }
 
 Status TensorReader::ReadRows(const std::string& name, int64_t rows, int64_t cols,
@@ -189,18 +208,20 @@ Status TensorReader::ReadRows(const std::string& name, int64_t rows, int64_t col
   ref.file->mapping().WillNeed(ref.bytes());
   if (ref.info->dtype == DType::kF8E4M3) return ReadFp8Rows(ref, rows, cols, row);
   if (!ref.info->dtype || !IsFloat(*ref.info->dtype)) return NotFloat(ref);
-  std::vector<float> values(static_cast<size_t>(cols));
   const size_t row_bytes = static_cast<size_t>(cols) * DTypeBytes(*ref.info->dtype);
-  size_t num_read = 0, num_dropped = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    WidenTo(*ref.info->dtype, ref.bytes().data() + r * row_bytes, cols, values.data());
-    RETURN_IF_ERROR(row(r, values.data()));
-    num_read += row_bytes;
-    if (num_read - num_dropped < kDropBytes) continue;
-    ref.file->mapping().Drop(ref.bytes().subspan(num_dropped, num_read - num_dropped));
-    num_dropped = num_read;
-  }
-  return OkStatus();
+  return ForRows(rows, [&](int64_t begin, int64_t end) -> Status {
+    std::vector<float> values(static_cast<size_t>(cols));
+    size_t num_read = begin * row_bytes, num_dropped = num_read;
+    for (int64_t r = begin; r < end; ++r) {
+      WidenTo(*ref.info->dtype, ref.bytes().data() + r * row_bytes, cols, values.data());
+      RETURN_IF_ERROR(row(r, values.data()));
+      num_read += row_bytes;
+      if (num_read - num_dropped < kDropBytes) continue;
+      ref.file->mapping().Drop(ref.bytes().subspan(num_dropped, num_read - num_dropped));
+      num_dropped = num_read;
+    }
+    return OkStatus();
+  });
 }
 
 Result<std::vector<float>> TensorReader::ReadVector(const std::string& name, int64_t size) const {

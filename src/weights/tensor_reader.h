@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/status.h"
 #include "tensor/buffer.h"
 #include "tensor/mat.h"
@@ -42,14 +43,18 @@ class StoredMat {
 
 class TensorReader {
  public:
-  explicit TensorReader(const Checkpoint& checkpoint, Fp8Blocks fp8 = {})
-      : checkpoint_(checkpoint), fp8_(fp8) {}
+  // Runs body(begin, end) over pieces of [0, count), perhaps on several threads at once.
+  using ParallelFor = std::function<void(int64_t count, FunctionRef<void(int64_t begin, int64_t end)> body)>;
+
+  // Rows are converted by `parallel_for`; without one, on the caller's thread.
+  explicit TensorReader(const Checkpoint& checkpoint, Fp8Blocks fp8 = {}, ParallelFor parallel_for = {})
+      : checkpoint_(checkpoint), fp8_(fp8), parallel_for_(std::move(parallel_for)) {}
 
   // A [rows, cols] matrix. FP8 weights come dequantised to `fp8_as`, f32 or bf16.
   Result<StoredMat> ReadMatrix(const std::string& name, int64_t rows, int64_t cols, DType fp8_as) const;
 
-  // The same in fp32, row by row: row(r, values[cols]). FP8 weights are dequantised without rounding. Returns
-  // the first error of `row`.
+  // The same in fp32, row by row: row(r, values[cols]), in no order, and on several threads at once where the
+  // reader has them. FP8 weights are dequantised without rounding. Returns one of the errors of `row`.
   using RowFunction = std::function<Status(int64_t r, const float* values)>;
   Status ReadRows(const std::string& name, int64_t rows, int64_t cols, const RowFunction& row) const;
 
@@ -79,9 +84,11 @@ class TensorReader {
   Result<StoredMat> Dequantise(const TensorRef& ref, int64_t rows, int64_t cols, DType as) const;
   Result<StoredMat> ReadFp8Scales(const TensorRef& ref, int64_t rows, int64_t cols) const;
   Status ReadFp8Rows(const TensorRef& ref, int64_t rows, int64_t cols, const RowFunction& row) const;
+  Status ForRows(int64_t rows, FunctionRef<Status(int64_t begin, int64_t end)> body) const;
 
   const Checkpoint& checkpoint_;
   Fp8Blocks fp8_;
+  ParallelFor parallel_for_;
 };
 
 }  // namespace penstock

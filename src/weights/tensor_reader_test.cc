@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "weights/testing/safetensors_builder.h"
 
@@ -110,6 +112,42 @@ TEST_F(Fp8Test, EveryWeightTimesTheScaleOfItsBlock) {
       EXPECT_EQ(bf16->view().Row<Bf16>(r)[c].bits, ToBf16(expected).bits) << r << "," << c;
     }
   }
+}
+
+// A row for each call of the loop, the last one first: conversions must not lean on an order.
+TEST_F(Fp8Test, RowsAreConvertedByTheLoopThatIsGiven) {
+  const std::vector<float> floats = {1, 2, 3, 4, 5, 6};
+  const Checkpoint checkpoint = OpenWith(dir_, Builder(scales_).AddF32("f", {kRows, 2}, floats));
+  int num_pieces = 0;
+  const TensorReader split(checkpoint, Fp8Blocks{2, 4},
+                           [&](int64_t count, FunctionRef<void(int64_t, int64_t)> body) {
+                             for (int64_t i = count; i > 0; --i, ++num_pieces) body(i - 1, i);
+                           });
+  const TensorReader whole(checkpoint, Fp8Blocks{2, 4});
+  const auto of_split = split.ReadMatrix("w", kRows, kCols, DType::kF32).value();
+  EXPECT_EQ(num_pieces, kRows);
+  for (const auto& [name, cols] : {std::pair("w", kCols), std::pair("f", 2)}) {
+    std::vector<float> rows[2];
+    for (const TensorReader* reader : {&split, &whole}) {
+      std::vector<float>& values = rows[reader == &whole];
+      values.resize(static_cast<size_t>(kRows * cols));
+      EXPECT_TRUE(reader
+                      ->ReadRows(name, kRows, cols,
+                                 [&, cols = cols](int64_t r, const float* row) {
+                                   std::copy_n(row, cols, values.begin() + r * cols);
+                                   return OkStatus();
+                                 })
+                      .ok());
+    }
+    EXPECT_EQ(rows[0], rows[1]);
+    if (cols == kCols) {
+      EXPECT_TRUE(std::equal(rows[1].begin(), rows[1].end(), of_split.view().Row<float>(0)));
+    }
+  }
+  const Status refused = split.ReadRows("f", kRows, 2, [](int64_t r, const float*) {
+    return r == 1 ? InvalidArgument("row {}", r) : OkStatus();
+  });
+  EXPECT_EQ(refused.message(), "row 1");
 }
 
 TEST_F(Fp8Test, EveryPatternIsExact) {

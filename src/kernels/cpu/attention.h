@@ -37,6 +37,7 @@ class CpuAttention {
 
   // `compute` must be the type of the cache that the weights are used with.
   std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) const;
+  std::unique_ptr<PackedKvB> AttachKvB(const PackedImage& image, const MlaShape& shape) const;
   void MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans, const MlaShape& shape,
                 const KvLayerView& cache);
   void MlaAttention(ConstMat q, std::span<const SeqSpan> spans, const MlaShape& shape,

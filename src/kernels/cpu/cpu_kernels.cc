@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/cpu_kernels.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "base/check.h"
@@ -10,6 +12,7 @@
 namespace penstock {
 namespace {
 
+constexpr int kPackedVersion = 1;  // one more when what Pack() or PackKvB() make of the same weights changes
 constexpr int64_t kMinElementsPerThread = 8192;  // less is not worth waking a thread
 
 bool IsActivation(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16; }
@@ -48,6 +51,14 @@ std::unique_ptr<PackedMat> CpuKernels::Pack(std::span<const ConstMat> parts, DTy
 
 std::unique_ptr<PackedMat> CpuKernels::PackInt8(std::span<const Int8Part> parts) {
   return PackInt8Matrix(team_, ops_, parts);
+}
+
+std::string CpuKernels::PackedLayout() const {
+  return fmt::format("{} panels of {}, version {}", name_, ops_.panel_cols, kPackedVersion);
+}
+
+std::unique_ptr<PackedMat> CpuKernels::AttachMat(const PackedImage& image) {
+  return CpuMatrix::Attach(ops_, image);
 }
 
 void CpuKernels::Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/thread_team.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/cpu_gemm.h"
 #include "kernels/cpu/cpu_matrix.h"
@@ -27,9 +28,17 @@ class CpuKernels : public Kernels {
 
   std::string_view name() const override { return name_; }
 
+  void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> body) override {
+    team_.ParallelFor(count, 1, body);
+  }
+
   std::unique_ptr<PackedMat> Pack(std::span<const ConstMat> parts, DType compute) override;
   std::unique_ptr<PackedMat> PackInt8(std::span<const Int8Part> parts) override;
   std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) override;
+
+  std::string PackedLayout() const override;
+  std::unique_ptr<PackedMat> AttachMat(const PackedImage& image) override;
+  std::unique_ptr<PackedKvB> AttachKvB(const PackedImage& image, const MlaShape& shape) override;
 
   void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) override;
   void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) override;

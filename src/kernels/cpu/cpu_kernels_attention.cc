@@ -9,6 +9,10 @@ std::unique_ptr<PackedKvB> CpuKernels::PackKvB(ConstMat kv_b, const MlaShape& sh
   return attention_.PackKvB(kv_b, shape, compute);
 }
 
+std::unique_ptr<PackedKvB> CpuKernels::AttachKvB(const PackedImage& image, const MlaShape& shape) {
+  return attention_.AttachKvB(image, shape);
+}
+
 size_t CpuKernels::GqaBlockBytes(const GqaShape& shape, int32_t block_size, DType dtype) const {
   return attention_.GqaBlockBytes(shape, block_size, dtype);
 }

@@ -2,6 +2,8 @@
 #include "kernels/cpu/cpu_matrix.h"
 
 #include <array>
+#include <bit>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -12,6 +14,27 @@ namespace penstock {
 namespace {
 
 constexpr int64_t kMaxPanelCols = 64;
+
+bool IsHeld(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kI8; }
+
+PanelMat EmptyPanels(const CpuOps& ops, int64_t n, int64_t k, DType dtype) {
+  PanelMat panels;
+  panels.dtype = dtype;
+  panels.panel_cols = ops.panel_cols;
+  panels.n = n;
+  panels.k = k;
+  panels.k_padded = RoundUp<int64_t>(k, 32);
+  return panels;
+}
+
+size_t DataBytes(const PanelMat& panels) {
+  return panels.panel_bytes() * static_cast<size_t>(panels.num_panels());
+}
+
+size_t ColumnBytes(const PanelMat& panels) {
+  if (panels.dtype != DType::kI8) return 0;
+  return static_cast<size_t>(panels.num_panels() * panels.panel_cols) * (sizeof(int32_t) + sizeof(float));
+}
 
 // The rows [first, first + kMaxPanelCols) of the stacked parts; null beyond the end.
 std::array<WeightRow, kMaxPanelCols> PanelRows(std::span<const ConstMat> parts, int64_t first) {
@@ -42,22 +65,44 @@ void PackPanels(ThreadTeam& team, const CpuOps& ops, std::span<const ConstMat> p
 
 }  // namespace
 
-CpuMatrix::CpuMatrix(const CpuOps& ops, int64_t n, int64_t k, DType dtype)
-    : panels_{.dtype = dtype,
-              .panel_cols = ops.panel_cols,
-              .n = n,
-              .k = k,
-              .k_padded = RoundUp<int64_t>(k, 32)},
-      buffer_(panels_.panel_bytes() * static_cast<size_t>(panels_.num_panels())) {
-  CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kI8) << DTypeName(dtype);
-  CHECK_LE(ops.panel_cols, kMaxPanelCols);
+CpuMatrix::CpuMatrix(const PanelMat& panels, Buffer buffer, Buffer columns, const Int8Input& input)
+    : panels_(panels), buffer_(std::move(buffer)), columns_(std::move(columns)), input_(input) {
   panels_.data = buffer_.data();
-  if (dtype != DType::kI8) return;
-  CHECK_LE(k, kMaxInt8K);
-  columns_ = Buffer(static_cast<size_t>(panels_.num_panels() * panels_.panel_cols) *
-                    (sizeof(int32_t) + sizeof(float)));
+  if (!is_int8()) return;
   panels_.col_offset = col_offset();
   panels_.col_scale = col_scale();
+}
+
+CpuMatrix::CpuMatrix(const CpuOps& ops, int64_t n, int64_t k, DType dtype)
+    : CpuMatrix(EmptyPanels(ops, n, k, dtype), Buffer(DataBytes(EmptyPanels(ops, n, k, dtype))),
+                Buffer(ColumnBytes(EmptyPanels(ops, n, k, dtype))), {}) {
+  CHECK(IsHeld(dtype)) << DTypeName(dtype);
+  CHECK_LE(ops.panel_cols, kMaxPanelCols);
+  CHECK(!is_int8() || k <= kMaxInt8K) << k;
+}
+
+PackedImage CpuMatrix::Image() const {
+  PackedImage image{.numbers = {panels_.n, panels_.k, static_cast<int64_t>(panels_.dtype),
+                                std::bit_cast<int32_t>(input_.scale), input_.offset},
+                    .memory = {std::span(buffer_.as<const std::byte>(), DataBytes(panels_))}};
+  if (is_int8()) image.memory.emplace_back(columns_.as<const std::byte>(), ColumnBytes(panels_));
+  return image;
+}
+
+std::unique_ptr<CpuMatrix> CpuMatrix::Attach(const CpuOps& ops, const PackedImage& image) {
+  const std::vector<int64_t>& numbers = image.numbers;
+  if (numbers.size() != 5 || image.memory.empty()) return nullptr;
+  const int64_t n = numbers[0], k = numbers[1];
+  const auto dtype = static_cast<DType>(numbers[2]);
+  if (n <= 0 || k <= 0 || !IsHeld(dtype)) return nullptr;
+  const PanelMat panels = EmptyPanels(ops, n, k, dtype);
+  const bool is_int8 = dtype == DType::kI8;
+  if (image.memory.size() != (is_int8 ? 2 : 1) || image.memory[0].size() != DataBytes(panels)) return nullptr;
+  if (is_int8 && image.memory[1].size() != ColumnBytes(panels)) return nullptr;
+  const Int8Input input{std::bit_cast<float>(static_cast<int32_t>(numbers[3])),
+                        static_cast<int32_t>(numbers[4])};
+  return std::unique_ptr<CpuMatrix>(new CpuMatrix(
+      panels, Buffer::Borrow(image.memory[0]), is_int8 ? Buffer::Borrow(image.memory[1]) : Buffer(), input));
 }
 
 std::unique_ptr<CpuMatrix> PackMatrix(ThreadTeam& team, const CpuOps& ops, std::span<const ConstMat> parts,

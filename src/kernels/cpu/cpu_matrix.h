@@ -25,10 +25,14 @@ struct Int8Input {
 class CpuMatrix : public PackedMat {
  public:
   CpuMatrix(const CpuOps& ops, int64_t n, int64_t k, DType dtype);
+  // Of an Image() of a matrix of the same `ops`; null if it is none.
+  static std::unique_ptr<CpuMatrix> Attach(const CpuOps& ops, const PackedImage& image);
 
   int64_t n() const override { return panels_.n; }
   int64_t k() const override { return panels_.k; }
   size_t bytes() const override { return buffer_.size() + columns_.size(); }
+
+  PackedImage Image() const override;
 
   const PanelMat& panels() const { return panels_; }
   bool is_int8() const { return panels_.dtype == DType::kI8; }
@@ -43,6 +47,8 @@ class CpuMatrix : public PackedMat {
   void set_input(const Int8Input& input) { input_ = input; }
 
  private:
+  CpuMatrix(const PanelMat& panels, Buffer buffer, Buffer columns, const Int8Input& input);
+
   PanelMat panels_;
   Buffer buffer_;
   Buffer columns_;  // int8: [padded n] offsets, then as many scales

@@ -11,6 +11,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "base/checked_math.h"
@@ -54,7 +55,22 @@ class CpuPackedKvB : public PackedKvB {
     expand_ = Buffer(shape.num_heads * ExpandElements() * DTypeBytes(dtype));
     absorb_ = Buffer(shape.num_heads * AbsorbElements() * DTypeBytes(dtype));
   }
+  // Of an Image() of such weights; null if it is none.
+  static std::unique_ptr<CpuPackedKvB> Attach(const PackedImage& image, const MlaShape& shape) {
+    if (image.numbers.size() != 1 || image.memory.size() != 2) return nullptr;
+    const auto dtype = static_cast<DType>(image.numbers[0]);
+    if (dtype != DType::kF32 && dtype != DType::kBF16) return nullptr;
+    std::unique_ptr<CpuPackedKvB> attached(
+        new CpuPackedKvB(shape, dtype, Buffer::Borrow(image.memory[0]), Buffer::Borrow(image.memory[1])));
+    return attached->HasImage(image) ? std::move(attached) : nullptr;
+  }
+
   size_t bytes() const override { return expand_.size() + absorb_.size(); }
+  PackedImage Image() const override {
+    return {.numbers = {static_cast<int64_t>(dtype_)},
+            .memory = {std::span(expand_.as<const std::byte>(), Bytes(ExpandElements())),
+                       std::span(absorb_.as<const std::byte>(), Bytes(AbsorbElements()))}};
+  }
   DType dtype() const { return dtype_; }
   const MlaShape& shape() const { return shape_; }
 
@@ -72,6 +88,16 @@ class CpuPackedKvB : public PackedKvB {
   int64_t ExpandColumns() const { return PadDim(shape_.nope_dim) + PadDim(shape_.v_dim); }
 
  private:
+  CpuPackedKvB(const MlaShape& shape, DType dtype, Buffer expand, Buffer absorb)
+      : shape_(shape), dtype_(dtype), expand_(std::move(expand)), absorb_(std::move(absorb)) {}
+
+  size_t Bytes(int64_t elements_per_head) const {
+    return static_cast<size_t>(shape_.num_heads * elements_per_head) * DTypeBytes(dtype_);
+  }
+  bool HasImage(const PackedImage& image) const {
+    return image.memory[0].size() == Bytes(ExpandElements()) &&
+           image.memory[1].size() == Bytes(AbsorbElements());
+  }
   int64_t ExpandElements() const { return PadDim(shape_.kv_lora_rank) * ExpandColumns(); }
   int64_t AbsorbElements() const { return int64_t{PadDim(shape_.nope_dim)} * PadDim(shape_.kv_lora_rank); }
 
@@ -124,6 +150,10 @@ std::unique_ptr<PackedKvB> CpuAttention::PackKvB(ConstMat kv_b, const MlaShape& 
     }
   });
   return packed;
+}
+
+std::unique_ptr<PackedKvB> CpuAttention::AttachKvB(const PackedImage& image, const MlaShape& shape) const {
+  return CpuPackedKvB::Attach(image, shape);
 }
 
 void CpuAttention::MlaStore(ConstMat latent, ConstMat k_rope, std::span<const SeqSpan> spans,

@@ -18,6 +18,10 @@ class ProfilingKernels : public Kernels {
 
   std::string_view name() const override { return inner_->name(); }
 
+  void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> body) override {
+    inner_->ParallelFor(count, body);
+  }
+
   std::unique_ptr<PackedMat> Pack(std::span<const ConstMat> parts, DType compute) override {
     return inner_->Pack(parts, compute);
   }
@@ -26,6 +30,12 @@ class ProfilingKernels : public Kernels {
   }
   std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) override {
     return inner_->PackKvB(kv_b, shape, compute);
+  }
+
+  std::string PackedLayout() const override { return inner_->PackedLayout(); }
+  std::unique_ptr<PackedMat> AttachMat(const PackedImage& image) override { return inner_->AttachMat(image); }
+  std::unique_ptr<PackedKvB> AttachKvB(const PackedImage& image, const MlaShape& shape) override {
+    return inner_->AttachKvB(image, shape);
   }
 
   void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) override {

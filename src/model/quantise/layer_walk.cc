@@ -59,8 +59,8 @@ WalkedLayer::WalkedLayer(std::unique_ptr<Model> model, size_t longest)
 Result<WalkedLayer> WalkedLayer::Load(const WalkSetup& setup, int32_t layer, Kernels& kernels,
                                       const MatrixListener& on_matrix) {
   const LayerRange range{layer, layer + 1, false, layer + 1 == setup.config.num_layers};
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                   LoadModel(setup.model_dir, setup.config, range, OptionsOf(setup), kernels, {}, on_matrix));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, LoadModel(setup.model_dir, setup.config, range,
+                                                           OptionsOf(setup), kernels, {}, {}, on_matrix));
   return WalkedLayer(std::move(model), Longest(setup.texts));
 }
 

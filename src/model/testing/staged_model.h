@@ -31,12 +31,12 @@ class StagedModel {
   static constexpr int32_t kNumBlocks = 64;
 
   StagedModel(const std::string& dir, const ModelConfig& config, int num_stages, const ModelOptions& options,
-              Kernels& kernels)
+              Kernels& kernels, const PackedCache& cache = {})
       : options_(options), config_(config) {
     for (int s = 0; s < num_stages; ++s) {
       const LayerRange range{config.num_layers * s / num_stages, config.num_layers * (s + 1) / num_stages,
                              s == 0, s == num_stages - 1};
-      stages_.push_back(LoadModel(dir, config, range, options, kernels).value());
+      stages_.push_back(LoadModel(dir, config, range, options, kernels, {}, cache).value());
       stages_.back()->AllocateKv(kNumBlocks);
     }
   }
