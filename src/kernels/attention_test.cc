@@ -215,6 +215,24 @@ TEST(CpuGqa, TypesOfActivationsAndCacheMayDiffer) {
   }
 }
 
+// What is not a number is not made one by being rounded. (The exponential of the others has no NaN.)
+TEST(CpuGqa, BytesOfNanAreNan) {
+  const GqaCase c{{2, 1, 32, 0.2f}, 16, {{40, 20}}};
+  ThreadTeam team(1);
+  for (const AttentionOps* ops : TestedOps()) {
+    if (std::string(ops->name).find("avx512") == std::string::npos) continue;
+    for (const int spoilt : {0, 1, 2}) {  // q, k, v
+      TestMat rows[] = {TestMat::Random(DType::kF32, 20, 64, 1), TestMat::Random(DType::kF32, 60, 32, 2),
+                        TestMat::Random(DType::kF32, 60, 32, 3)};
+      rows[spoilt].mat().Row<float>(7)[3] = NAN;
+      TestMat got(DType::kF32, 20, 64);
+      CpuAttention attention(*ops, team);
+      RunGqa(attention, c, DType::kI8, rows[0], rows[1], rows[2], got);
+      EXPECT_TRUE(std::isnan(got.Get(7 * 64))) << ops->name << " " << spoilt;
+    }
+  }
+}
+
 TEST(CpuGqa, MemoryIsKeptAndDoesNotGrowWithTheContext) {
   const GqaShape shape{.num_heads = 2, .num_kv_heads = 1, .head_dim = 64, .scale = 0.125f};
   ThreadTeam team(2);

@@ -60,7 +60,7 @@ static float QuantizeElements(const From* from, int64_t count, int8_t* to) {
 template <typename From>
 static float QuantizeValue(const From* from, int64_t count, int8_t* to) {
   const float scale = QuantizeElements(from, count, to);
-  if (scale >= kLeastValueScale) return __builtin_log2f(scale);
+  if (!(scale < kLeastValueScale)) return __builtin_log2f(scale);  // NaN stays NaN
   __builtin_memset(to, 0, count);
   return __builtin_log2f(kLeastValueScale);
 }
