@@ -206,6 +206,9 @@ class LifecycleTest(unittest.TestCase):
         self.assertIn("no-such-model", self.run_refused("/no-such-model"))
         self.assertIn("tensor-parallel-size", self.run_refused(MODEL, "-tp", 8))
         self.assertIn("layers", self.run_refused(MODEL, "-pp", 2, "--pp-layer-partition", "1,2"))
+        self.assertIn("expected auto, float32 or int8",
+                      self.run_refused(MODEL, "--dtype", "float32", "--kv-cache-dtype", "bfloat16"))
+        self.assertIn("fp8", self.run_refused(MODEL, "--kv-cache-dtype", "fp8"))
 
 
 class MemoryTest(unittest.TestCase):
