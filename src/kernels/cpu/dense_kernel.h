@@ -172,10 +172,7 @@ void SiluMul(ConstRowsView x, RowsView y, DType dtype, int64_t num_rows, int64_t
 
 template <typename S>
 void AddScaled(const float* x, float weight, float* sum, int64_t count) {
-  const auto factor = S::Set(weight);
-  MapRow<S>(x, sum, count, [&](typename S::Vec v, int64_t i, int64_t n) __attribute__((always_inline)) {
-    return S::MulAdd(factor, v, LoadUpTo<S>(sum + i, n));
-  });
+  AddScaledRow<S>(x, weight, sum, count);
 }
 
 inline int32_t CopyAndSum(const int8_t* src, void* dst, int64_t count) {
