@@ -110,6 +110,33 @@ TEST_P(MoeTest, ATokenDoesNotDependOnTheOthersNorOnThreadsNorOnPieces) {
   }
 }
 
+// Where each thread takes some of the tokens, y, of seed 3 as that of `want` was, becomes the same.
+void ExpectOfWorkers(const CpuOps& ops, const MoeCase& moe, const ExpertWeights& experts,
+                     const TestMat& want) {
+  for (const int num_threads : {1, 3}) {
+    const ConstMat shape = want;
+    TestMat got = TestMat::Random(shape.dtype, shape.rows, shape.cols, 3);
+    ThreadTeam team(num_threads);
+    CpuGemm gemm(ops, team);
+    CpuMoe by_workers(ops, team, gemm, CpuMoe::kPieceBytes, 1);
+    by_workers.Run(moe.x, moe.ids.data(), moe.weights.data(), moe.top_k, experts, got.mat());
+    EXPECT_EQ(MaxRelativeError(got, want), 0.0) << num_threads;
+  }
+}
+
+TEST_P(MoeTest, WorkersGiveTheSame) {
+  constexpr int64_t kTokens = 410;  // more rows of an expert than a tile has
+  for (const int64_t hidden : {96, 72}) {
+    const MoeCase moe(dtype(), kTokens, hidden, 40, 5, 3);
+    const ExpertWeights experts = moe.Pack(*kernels_, dtype());
+    TestMat want = TestMat::Random(dtype(), kTokens, hidden, 3);
+    CpuGemm gemm(*backend().ops, team_);
+    CpuMoe together(*backend().ops, team_, gemm, CpuMoe::kPieceBytes, kTokens * 3);
+    together.Run(moe.x, moe.ids.data(), moe.weights.data(), 3, experts, want.mat());
+    ExpectOfWorkers(*backend().ops, moe, experts, want);
+  }
+}
+
 enum class Int8Kind { kDynamic, kStatic, kStaticEach, kDownOnly };
 
 // Experts with 8-bit weights; kStaticEach: each with an input scale and offset of its own.
@@ -168,6 +195,17 @@ TEST_P(MoeTest, Int8TokensDoNotDependOnTheOthersNorOnPieces) {
     TestMat got = TestMat::Random(dtype(), kTokens, 96, 3);
     in_pieces.Run(moe.x, moe.ids.data(), moe.weights.data(), 2, experts, got.mat());
     EXPECT_EQ(MaxRelativeError(got, all), 0.0);
+  }
+}
+
+TEST_P(MoeTest, WorkersGiveTheSameInInt8) {
+  for (const Int8Kind kind : kInt8Kinds) {
+    const MoeCase moe(dtype(), 40, 72, 40, 6, 3);
+    const ExpertWeights experts = PackInt8Experts(*kernels_, kind, moe, 40);
+    TestMat want = TestMat::Random(dtype(), 40, 72, 3);
+    kernels_->MoeMlp(moe.x, moe.ids.data(), moe.weights.data(), 3, experts, want.mat());
+    SCOPED_TRACE(static_cast<int>(kind));
+    ExpectOfWorkers(*backend().ops, moe, experts, want);
   }
 }
 

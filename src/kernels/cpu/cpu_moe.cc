@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/check.h"
+#include "base/checked_math.h"
 #include "base/thread_team.h"
 #include "kernels/cpu/cpu_matrix.h"
 
@@ -29,25 +30,40 @@ void Reserve(Buffer& buffer, size_t bytes) {
 
 }  // namespace
 
-CpuMoe::CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes)
+CpuMoe::CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes,
+               int64_t min_worker_rows)
     : ops_(ops),
       team_(team),
       gemm_(gemm),
       piece_bytes_(piece_bytes),
+      min_worker_rows_(min_worker_rows),
       x_quantizer_(ops, team),
-      inner_quantizer_(ops, team) {}
+      inner_quantizer_(ops, team) {
+  for (int i = 0; i < team.size(); ++i) workers_.emplace_back(ops, team);
+}
+
+size_t CpuMoe::scratch_bytes() const {
+  size_t bytes = gate_up_.size() + inner_.size() + outer_.size() + sums_.size() +
+                 x_quantizer_.scratch_bytes() + inner_quantizer_.scratch_bytes();
+  for (const CpuMoeWorker& worker : workers_) bytes += worker.scratch_bytes();
+  return bytes;
+}
 
 void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
                  const ExpertWeights& experts, Mat y) {
   CHECK(!experts.down.empty());
   CHECK_EQ(experts.gate_up.size(), experts.down.size());
   if (x.rows == 0) return;
-  SortByExpert(x.rows, ids, weights, top_k, static_cast<int64_t>(experts.down.size()));
-
-  const int64_t num_slots = x.rows * top_k, inter = experts.down[0]->k(), hidden = x.cols;
+  const auto num_experts = static_cast<int64_t>(experts.down.size());
   const bool int8_x = Matrix(experts.gate_up[0]).is_int8();
   quantize_slots_ = int8_x && !SameInput(experts.gate_up);
-  if (int8_x && !quantize_slots_) x_quantizer_.Run(x, Matrix(experts.gate_up[0]).input());
+  QuantizedRows x_rows;
+  if (int8_x && !quantize_slots_) x_rows = x_quantizer_.Run(x, Matrix(experts.gate_up[0]).input());
+  if (const int64_t num_runs = NumRuns(x.rows, top_k, num_experts); num_runs > 0)
+    return RunWorkers({x, ids, weights, top_k, &experts, x_rows, y}, num_runs);
+
+  SortByExpert(x.rows, ids, weights, top_k, num_experts);
+  const int64_t num_slots = x.rows * top_k, inter = experts.down[0]->k(), hidden = x.cols;
   const size_t slot_bytes = static_cast<size_t>(3 * inter) * DTypeBytes(x.dtype) + hidden * sizeof(float) +
                             (quantize_slots_ ? hidden : 0) + (Matrix(experts.down[0]).is_int8() ? inter : 0);
   const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(piece_bytes_ / slot_bytes));
@@ -62,6 +78,19 @@ void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t t
     RunPiece(x, experts, begin, end);
     Combine(y, top_k, begin, end);
   }
+}
+
+int64_t CpuMoe::NumRuns(int64_t num_tokens, int32_t top_k, int64_t num_experts) const {
+  const int64_t expert_rows = num_tokens * top_k / num_experts;
+  if (expert_rows < min_worker_rows_ * team_.size() || num_tokens < team_.size()) return 0;
+  return std::max<int64_t>(1, expert_rows / (kWorkerRows * team_.size())) * team_.size();
+}
+
+void CpuMoe::RunWorkers(const MoeBatch& batch, int64_t num_runs) {
+  for (CpuMoeWorker& worker : workers_) worker.Reserve(batch, CeilDiv(batch.x.rows, num_runs));
+  team_.ForEach(num_runs, [&](int64_t run, int thread_idx) {
+    workers_[thread_idx].Run(batch, batch.x.rows * run / num_runs, batch.x.rows * (run + 1) / num_runs);
+  });
 }
 
 void CpuMoe::SortByExpert(int64_t num_tokens, const int32_t* ids, const float* weights, int32_t top_k,

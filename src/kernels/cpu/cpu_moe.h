@@ -5,6 +5,8 @@
 //   │ e0     │e1 │ e2   │ …      │   gate_up per expert (rows gathered) → silu · up → down per expert →
 //   └────────┴───┴──────┴────────┘   each token adds its slots' rows to y, in the order of the experts
 //
+// Where many rows meet each expert, each thread does all of that for tokens of its own (cpu_moe_worker.h).
+//
 // Where experts are int8, x is quantised once for each token (for each slot where experts have static scales
 // of their own), and silu · up as soon as a row of it is there.
 //
@@ -19,6 +21,7 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_gemm.h"
+#include "kernels/cpu/cpu_moe_worker.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/cpu_quantizer.h"
 #include "kernels/kernels.h"
@@ -32,19 +35,25 @@ class CpuMoe {
  public:
   static constexpr size_t kPieceBytes = size_t{64} << 20;
 
+  // Rows of a run of tokens for each expert, on average, as they are best; and the fewest for which workers
+  // do it, each reading all weights.
+  static constexpr int64_t kWorkerRows = 128;
+  static constexpr int64_t kMinWorkerRows = 48;
+
   // All outlive this. `piece_bytes` bounds the scratch that grows with tokens * top_k.
-  CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes = kPieceBytes);
+  CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes = kPieceBytes,
+         int64_t min_worker_rows = kMinWorkerRows);
 
   // As Kernels::MoeMlp.
   void Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts,
            Mat y);
 
-  size_t scratch_bytes() const {
-    return gate_up_.size() + inner_.size() + outer_.size() + sums_.size() + x_quantizer_.scratch_bytes() +
-           inner_quantizer_.scratch_bytes();
-  }
+  size_t scratch_bytes() const;
 
  private:
+  // Into how many runs of tokens workers take them; 0: they do not.
+  int64_t NumRuns(int64_t num_tokens, int32_t top_k, int64_t num_experts) const;
+  void RunWorkers(const MoeBatch& batch, int64_t num_runs);
   void SortByExpert(int64_t num_tokens, const int32_t* ids, const float* weights, int32_t top_k,
                     int64_t num_experts);
   size_t ExpertOf(int64_t slot) const;
@@ -64,7 +73,9 @@ class CpuMoe {
   ThreadTeam& team_;
   CpuGemm& gemm_;
   const size_t piece_bytes_;
-  CpuQuantizer x_quantizer_;  // of all tokens, or of the slots of a piece
+  const int64_t min_worker_rows_;
+  std::vector<CpuMoeWorker> workers_;  // one for each thread
+  CpuQuantizer x_quantizer_;           // of all tokens, or of the slots of a piece
   CpuQuantizer inner_quantizer_;
   bool quantize_slots_ = false;  // this call: the latter
 

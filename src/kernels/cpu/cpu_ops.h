@@ -35,6 +35,9 @@ struct PanelMat {
   const float* col_scale = nullptr;     // int8: the same
 
   size_t panel_bytes() const { return static_cast<size_t>(k_padded) * panel_cols * DTypeBytes(dtype); }
+  const void* panel(int64_t index) const {
+    return static_cast<const std::byte*>(data) + static_cast<size_t>(index) * panel_bytes();
+  }
   int64_t num_panels() const { return (n + panel_cols - 1) / panel_cols; }
 };
 
@@ -54,7 +57,12 @@ struct GemmTile {
   int64_t y_stride = 0;
   const float* bias = nullptr;  // [n] or null
   bool accumulate = false;
-  std::byte* scratch = nullptr;  // gemm_scratch_bytes(panel_end - panel_begin), 64-byte aligned
+  // Not null: row r, times y_weights[r], is added to row y_rows[r] of y, which is f32 and starts at its row
+  // 0; without bias, and `accumulate` does not count.
+  const int32_t* y_rows = nullptr;
+  const float* y_weights = nullptr;
+  const void* next_panel = nullptr;  // of this thread's next product, to be fetched ahead; null: not known
+  std::byte* scratch = nullptr;      // gemm_scratch_bytes(panel_end - panel_begin), 64-byte aligned
 };
 
 // One row of weights to pack: f32, f16 or bf16, or int8 as int8; null stands for zeros.

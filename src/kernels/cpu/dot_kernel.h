@@ -94,6 +94,9 @@ struct DotGemm {
       });
     });
     Unroll<Rows>([&](auto r) __attribute__((always_inline)) { x[r] = block.x[r]; });
+    if (block.tile->y_rows != nullptr && block.last) {
+      for (int r = 0; r < Rows; ++r) PrefetchScattered(*block.tile, block.row + r, block.col, Panels * kCols);
+    }
     PanelPrefetch prefetch = block.prefetch;
     int64_t k = 0;
     const auto load_pair = [&](auto r) __attribute__((always_inline)) {
@@ -133,6 +136,10 @@ struct DotGemm {
         });
       });
       if (block.last) FinishRagged(block, sums, col, Rows);
+    } else if (block.tile->y_rows != nullptr) {
+      Unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+        ScatterVecs<S, kVecs>(*block.tile, acc[r], block.row + r, col);
+      });
     } else if (block.tile->y_dtype == DType::kF32) {
       Finish<Rows>(block, col, acc, static_cast<float*>(block.tile->y));
     } else {
@@ -160,15 +167,8 @@ struct DotGemm {
   [[gnu::noinline]] static void FinishRagged(const Block& block, const float* sums, int64_t col,
                                              int64_t num_rows) {
     const GemmTile& tile = *block.tile;
-    const float* bias = tile.bias != nullptr ? tile.bias + col : nullptr;
-    for (int64_t r = 0; r < num_rows; ++r) {
-      const int64_t offset = (block.row + r) * tile.y_stride + col, cols = tile.w.n - col;
-      const float* row = sums + r * block.sums_stride;
-      if (tile.y_dtype == DType::kF32)
-        FinishRow<S>(row, bias, tile.accumulate, static_cast<float*>(tile.y) + offset, cols);
-      else
-        FinishRow<S>(row, bias, tile.accumulate, static_cast<Bf16*>(tile.y) + offset, cols);
-    }
+    for (int64_t r = 0; r < num_rows; ++r)
+      FinishTileRow<S>(tile, sums + r * block.sums_stride, block.row + r, col, tile.w.n - col);
   }
 
   // How many panels are computed at once for `rows` rows: eight sums hide the latency of an addition.
@@ -191,7 +191,8 @@ struct DotGemm {
     const GemmTile& tile = *block.tile;
     block.col = panel * kCols;
     block.words = static_cast<const uint32_t*>(tile.w.data) + panel * block.panel_words + k_begin / 2 * kCols;
-    const uint32_t* next = panel + count < tile.panel_end ? block.words + count * block.panel_words : nullptr;
+    const void* next = block.words + count * block.panel_words;
+    if (panel + count >= tile.panel_end) next = block.last ? tile.next_panel : nullptr;
     const int64_t bytes = block.num_pairs * kCols * static_cast<int64_t>(sizeof(uint32_t));
     const int64_t num_groups = (tile.num_rows + kRows - 1) / kRows;
     for (int64_t g = 0; g < num_groups; ++g) {  // of nearly equal size

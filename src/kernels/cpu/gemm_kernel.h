@@ -199,17 +199,7 @@ struct Gemm {
     const int64_t col = tile.panel_begin * S::kPanelCols + begin * kBlockCols;
     int64_t cols = tile.w.n - col;
     if (cols > count * kBlockCols) cols = count * kBlockCols;
-    const float* bias = tile.bias != nullptr ? tile.bias + col : nullptr;
-    for (int64_t r = 0; r < tile.num_rows; ++r) {
-      const int64_t offset = r * tile.y_stride + col;
-      if (tile.y_dtype == DType::kF32) {
-        FinishRow<S>(sums + r * sums_stride, bias, tile.accumulate, static_cast<float*>(tile.y) + offset,
-                     cols);
-      } else {
-        FinishRow<S>(sums + r * sums_stride, bias, tile.accumulate, static_cast<Bf16*>(tile.y) + offset,
-                     cols);
-      }
-    }
+    for (int64_t r = 0; r < tile.num_rows; ++r) FinishTileRow<S>(tile, sums + r * sums_stride, r, col, cols);
   }
 
   static void Run(const GemmTile& tile) {

@@ -55,6 +55,9 @@ struct Int8Gemm {
     });
     const uint8_t* acts[Rows];
     Unroll<Rows>([&](auto r) __attribute__((always_inline)) { acts[r] = block.acts[r]; });
+    if (block.tile->y_rows != nullptr && block.last) {
+      for (int r = 0; r < Rows; ++r) PrefetchScattered(*block.tile, block.row + r, block.col, kBlockCols);
+    }
     int64_t offset = 0;
     const uint32_t* words = block.words;
     PanelPrefetch prefetch = block.prefetch;
@@ -77,6 +80,8 @@ struct Int8Gemm {
     const bool whole = block.col + kBlockCols <= block.tile->w.n;
     if (!block.last || !whole)
       KeepSums<Rows>(block, acc);
+    else if (block.tile->y_rows != nullptr)
+      Scatter<Rows>(block, acc);
     else if (block.tile->y_dtype == DType::kF32)
       Finish<Rows>(block, acc, static_cast<float*>(block.tile->y));
     else
@@ -125,10 +130,20 @@ struct Int8Gemm {
     });
   }
 
+  template <int Rows>
+  [[gnu::always_inline]] static inline void Scatter(const Block& block, const Int (&acc)[Rows][kVecs]) {
+    Unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      const Vec row_scale = S::Set(RowScale(*block.tile, block.row + r));
+      Vec values[kVecs];
+      Unroll<kVecs>(
+          [&](auto v) __attribute__((always_inline)) { values[v] = Value(block, acc[r][v], v, row_scale); });
+      ScatterVecs<S, kVecs>(*block.tile, values, block.row + r, block.col);
+    });
+  }
+
   // The last block of a matrix that does not fill it, from its kept sums.
   [[gnu::noinline]] static void FinishRagged(const Block& block, int64_t num_rows) {
     const GemmTile& tile = *block.tile;
-    const float* bias = tile.bias != nullptr ? tile.bias + block.col : nullptr;
     for (int64_t r = 0; r < num_rows; ++r) {
       float values[kBlockCols];
       const Vec row_scale = S::Set(RowScale(tile, block.row + r));
@@ -136,11 +151,7 @@ struct Int8Gemm {
         const Int sum = S::LoadInt(block.sums + r * block.sums_stride + v * S::kLanes);
         S::Store(values + v * S::kLanes, Value(block, sum, v, row_scale));
       }
-      const int64_t offset = (block.row + r) * tile.y_stride + block.col, cols = tile.w.n - block.col;
-      if (tile.y_dtype == DType::kF32)
-        FinishRow<S>(values, bias, tile.accumulate, static_cast<float*>(tile.y) + offset, cols);
-      else
-        FinishRow<S>(values, bias, tile.accumulate, static_cast<Bf16*>(tile.y) + offset, cols);
+      FinishTileRow<S>(tile, values, block.row + r, block.col, tile.w.n - block.col);
     }
   }
 
@@ -170,8 +181,10 @@ struct Int8Gemm {
   }
 
   // The weights that the rows meet after those of `block`, or null.
-  static const uint32_t* NextBlock(const GemmTile& tile, const Block& block) {
-    if (kBlocksPerPanel > 1 || block.col + kBlockCols >= tile.panel_end * S::kPanelCols) return nullptr;
+  static const void* NextBlock(const GemmTile& tile, const Block& block) {
+    if (kBlocksPerPanel > 1) return nullptr;
+    if (block.col + kBlockCols >= tile.panel_end * S::kPanelCols)
+      return block.last ? tile.next_panel : nullptr;
     return block.words + tile.w.panel_bytes() / sizeof(uint32_t);
   }
 

@@ -9,9 +9,9 @@
 namespace penstock {
 namespace {
 
-// What one register tile brings: two lines for each step of its loop, from `at` on.
+// What one register tile brings: one or two lines for each step of its loop, from `at` on.
 struct PanelPrefetch {
-  static constexpr int64_t kBytesPerStep = 128;
+  static constexpr int64_t kLine = 64;
 
   const char* at = nullptr;
   int64_t step_bytes = 0;  // 0: nothing is left to bring (the same lines again cost nothing)
@@ -28,9 +28,11 @@ struct PanelPrefetch {
 // prefetching does as well.
 inline PanelPrefetch PartOfNextPanel(const void* present, const void* next, int64_t bytes, int64_t num_steps,
                                      int64_t group, int64_t num_groups) {
-  const int64_t offset = group * num_steps * PanelPrefetch::kBytesPerStep;
+  // One line where that is enough: memory is slower than two, and a step that waits for it is lost.
+  const int64_t lines = bytes <= num_groups * num_steps * PanelPrefetch::kLine ? 1 : 2;
+  const int64_t offset = group * num_steps * lines * PanelPrefetch::kLine;
   if (next == nullptr || num_groups == 1 || offset >= bytes) return {static_cast<const char*>(present), 0};
-  return {static_cast<const char*>(next) + offset, PanelPrefetch::kBytesPerStep};
+  return {static_cast<const char*>(next) + offset, lines * PanelPrefetch::kLine};
 }
 
 }  // namespace

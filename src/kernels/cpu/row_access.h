@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/unroll.h"
 #include "kernels/cpu/vec_generic.h"
 
 namespace penstock {
@@ -75,6 +77,15 @@ inline void ConvertRow(const Bf16* x, Bf16* y, int64_t count) {
   __builtin_memcpy(y, x, static_cast<size_t>(count) * sizeof(Bf16));
 }
 
+// y += weight * x.
+template <typename S>
+inline void AddScaledRow(const float* x, float weight, float* y, int64_t count) {
+  const auto factor = S::Set(weight);
+  MapRow<S>(x, y, count, [&](typename S::Vec v, int64_t i, int64_t n) __attribute__((always_inline)) {
+    return S::MulAdd(factor, v, LoadUpTo<S>(y + i, n));
+  });
+}
+
 // y = sums (+ bias) (+ y).
 template <typename S, typename Y>
 inline void FinishRow(const float* sums, const float* bias, bool accumulate, Y* y, int64_t count) {
@@ -83,6 +94,38 @@ inline void FinishRow(const float* sums, const float* bias, bool accumulate, Y* 
     if (accumulate) v = S::Add(v, LoadUpTo<S>(y + i, n));
     return v;
   });
+}
+
+// What becomes of a row of sums of a tile: `cols` columns from `col` on.
+template <typename S>
+inline void FinishTileRow(const GemmTile& tile, const float* sums, int64_t row, int64_t col, int64_t cols) {
+  if (tile.y_rows != nullptr) {
+    float* y = static_cast<float*>(tile.y) + tile.y_rows[row] * tile.y_stride + col;
+    return AddScaledRow<S>(sums, tile.y_weights[row], y, cols);
+  }
+  const float* bias = tile.bias != nullptr ? tile.bias + col : nullptr;
+  const int64_t offset = row * tile.y_stride + col;
+  if (tile.y_dtype == DType::kF32)
+    FinishRow<S>(sums, bias, tile.accumulate, static_cast<float*>(tile.y) + offset, cols);
+  else
+    FinishRow<S>(sums, bias, tile.accumulate, static_cast<Bf16*>(tile.y) + offset, cols);
+}
+
+// The same of vectors of sums in registers, all columns there.
+template <typename S, int kVecs>
+[[gnu::always_inline]] inline void ScatterVecs(const GemmTile& tile, const typename S::Vec (&sums)[kVecs],
+                                               int64_t row, int64_t col) {
+  float* y = static_cast<float*>(tile.y) + tile.y_rows[row] * tile.y_stride + col;
+  const auto weight = S::Set(tile.y_weights[row]);
+  Unroll<kVecs>([&](auto v) __attribute__((always_inline)) {
+    S::Store(y + v * S::kLanes, S::MulAdd(weight, sums[v], S::Load(y + v * S::kLanes)));
+  });
+}
+
+// Brings the lines that ScatterVecs of the row will need.
+inline void PrefetchScattered(const GemmTile& tile, int64_t row, int64_t col, int64_t num_cols) {
+  const float* y = static_cast<const float*>(tile.y) + tile.y_rows[row] * tile.y_stride + col;
+  for (int64_t i = 0; i < num_cols; i += 16) __builtin_prefetch(y + i, 1);
 }
 
 }  // namespace
