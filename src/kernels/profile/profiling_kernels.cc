@@ -1,42 +1,20 @@
-// One forwarding method for each of Kernels. A method that is added there and not here would be taken from
-// the base class, past the kernels inside: profiling_kernels_test.cc looks for them.
+// One timed method for each operation of Kernels: profiling_kernels_test.cc looks for them.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/profile/profiling_kernels.h"
 
 #include <utility>
 
+#include "kernels/forwarding_kernels.h"
 #include "kernels/profile/op_work.h"
 
 namespace penstock {
 namespace {
 
-class ProfilingKernels : public Kernels {
+class ProfilingKernels : public ForwardingKernels {
  public:
   ProfilingKernels(std::unique_ptr<Kernels> inner, OpProfile& profile)
-      : inner_(std::move(inner)), profile_(profile) {}
-
-  std::string_view name() const override { return inner_->name(); }
-
-  void ParallelFor(int64_t count, FunctionRef<void(int64_t, int64_t)> body) override {
-    inner_->ParallelFor(count, body);
-  }
-
-  std::unique_ptr<PackedMat> Pack(std::span<const ConstMat> parts, DType compute) override {
-    return inner_->Pack(parts, compute);
-  }
-  std::unique_ptr<PackedMat> PackInt8(std::span<const Int8Part> parts) override {
-    return inner_->PackInt8(parts);
-  }
-  std::unique_ptr<PackedKvB> PackKvB(ConstMat kv_b, const MlaShape& shape, DType compute) override {
-    return inner_->PackKvB(kv_b, shape, compute);
-  }
-
-  std::string PackedLayout() const override { return inner_->PackedLayout(); }
-  std::unique_ptr<PackedMat> AttachMat(const PackedImage& image) override { return inner_->AttachMat(image); }
-  std::unique_ptr<PackedKvB> AttachKvB(const PackedImage& image, const MlaShape& shape) override {
-    return inner_->AttachKvB(image, shape);
-  }
+      : ForwardingKernels(*inner), owned_(std::move(inner)), profile_(profile) {}
 
   void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) override {
     Time({"Linear", ArithmeticOf(w), {w.k(), w.n()}}, LinearWork(x, w, y, accumulate),
@@ -72,12 +50,6 @@ class ProfilingKernels : public Kernels {
     Time(Moves("SiluMul"), {0, 3 * MatBytes(y)}, [&] { inner_->SiluMul(gate_up, y); });
   }
 
-  size_t GqaBlockBytes(const GqaShape& shape, int32_t block_size, DType dtype) const override {
-    return inner_->GqaBlockBytes(shape, block_size, dtype);
-  }
-  size_t MlaBlockBytes(const MlaShape& shape, int32_t block_size, DType dtype) const override {
-    return inner_->MlaBlockBytes(shape, block_size, dtype);
-  }
   void GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
                 const KvLayerView& cache) override {
     Time(Moves("GqaStore"), {0, 2 * (MatBytes(k) + MatBytes(v))},
@@ -119,8 +91,6 @@ class ProfilingKernels : public Kernels {
          MoeWork(x, top_k, experts), [&] { inner_->MoeMlp(x, ids, weights, top_k, experts, y); });
   }
 
-  size_t scratch_bytes() const override { return inner_->scratch_bytes(); }
-
  private:
   static OpKey Moves(std::string_view op) { return {op, Arithmetic::kNone, {0, 0}}; }
 
@@ -131,7 +101,7 @@ class ProfilingKernels : public Kernels {
     profile_.Record(key, begin_ns, OpProfile::NowNs(), work);
   }
 
-  const std::unique_ptr<Kernels> inner_;
+  const std::unique_ptr<Kernels> owned_;
   OpProfile& profile_;
 };
 
