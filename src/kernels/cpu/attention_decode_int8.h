@@ -29,13 +29,28 @@ static void PackDecodedTile(const KeySource& source, int64_t key0, int64_t num_k
     const auto* values = BlockPart<int8_t>(source, pos, source.value_offset);
     const auto* key_scale = reinterpret_cast<const float*>(keys + dim * block_size);
     const auto* value_log2 = reinterpret_cast<const float*>(values + dim * block_size);
-    for (int64_t at = pos % block_size, column = pos - key0; column < pos - key0 + count; ++at, ++column) {
-      const float value_scale = S::ReduceMax(S::Exp2(S::Set(value_log2[at])));
+    const int64_t first = pos % block_size, column = pos - key0;
+    for (int64_t c = 0; c < PadTo16(count); c += kDimGrain) {  // 16 keys lie in one panel
       for (int64_t d = 0; d < dim; ++d) {
-        const int key = keys[OperandIndex(DType::kI8, d, at, block_size)] - kKeyOffset;
-        const auto value = static_cast<float>(values[ValueIndex(DType::kI8, at, d, dim, block_size)]);
-        *tile.packed_keys.At(d, column) = static_cast<float>(key) * key_scale[at];
-        *tile.packed_values.At(column, d) = value * value_scale;
+        const auto* words = reinterpret_cast<const uint32_t*>(keys) + d / 4 * block_size + first + c;
+        float* to = tile.packed_keys.At(d, column + c);
+        const auto shift = static_cast<int>(d % 4 * 8);
+        for (int64_t i = 0; i < kDimGrain; ++i) {
+          const int key = static_cast<int>(words[i] >> shift & 0xff) - kKeyOffset;
+          to[i] = static_cast<float>(key) * key_scale[first + c + i];
+        }
+      }
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t at = first + i;
+      const float value_scale = S::ReduceMax(S::Exp2(S::Set(value_log2[at])));
+      const auto shift = static_cast<int>(24 - at % 4 * 8);  // its byte to the top, for the sign
+      for (int64_t d = 0; d < dim; d += kDimGrain) {
+        const auto* words = reinterpret_cast<const uint32_t*>(
+            values + ValueIndex(DType::kI8, at, d, dim, block_size) - at % 4);
+        float* to = tile.packed_values.At(column + i, d);
+        for (int64_t j = 0; j < kDimGrain; ++j)
+          to[j] = static_cast<float>(static_cast<int32_t>(words[j] << shift) >> 24) * value_scale;
       }
     }
   });
