@@ -73,12 +73,13 @@ ModelMemory MeasureMemory(const ModelConfig& config, const ModelOptions& options
 }
 
 DecoderModel::DecoderModel(const ModelConfig& config, const LayerRange& range, const ModelOptions& options,
-                           DecoderWeights weights, Kernels& kernels)
+                           DecoderWeights weights, Kernels& kernels, const RankComms& comms)
     : config_(config),
       range_(range),
       options_(options),
       weights_(std::move(weights)),
       kernels_(kernels),
+      comms_(comms),
       memory_(MeasureMemory(config_, options_, weights_, kernels_)),
       rope_(MakeRopeTable(config_.rope, RotatedDim(config_), options_.max_model_len)),
       workspace_(WorkspaceBytes(config_, options_, weights_.layers)) {}

@@ -39,7 +39,7 @@ ModelMemory MeasureMemory(const ModelConfig& config, const ModelOptions& options
 class DecoderModel : public Model {
  public:
   DecoderModel(const ModelConfig& config, const LayerRange& range, const ModelOptions& options,
-               DecoderWeights weights, Kernels& kernels);
+               DecoderWeights weights, Kernels& kernels, const RankComms& comms = {});
 
   const ModelConfig& config() const override { return config_; }
   const LayerRange& range() const override { return range_; }
@@ -60,6 +60,7 @@ class DecoderModel : public Model {
   const ModelOptions options_;
   const DecoderWeights weights_;
   Kernels& kernels_;
+  const RankComms comms_;
   const ModelMemory memory_;
   const RopeTable rope_;
   Workspace workspace_;

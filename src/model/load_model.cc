@@ -218,7 +218,8 @@ Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRa
 Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,
                                          const LayerRange& range, const ModelOptions& options,
                                          Kernels& kernels, const LoadProgress& progress,
-                                         const PackedCache& cache, const MatrixListener& on_matrix) {
+                                         const PackedCache& cache, const MatrixListener& on_matrix,
+                                         const RankComms& comms) {
   CheckOptions(options);
   ASSIGN_OR_RETURN(const Architecture* architecture, ArchitectureOf(config));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));
@@ -236,7 +237,7 @@ Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const Mod
                       reader,    head_name, kernels,       progress, on_matrix,     total_bytes};
   ASSIGN_OR_RETURN(DecoderWeights weights, ObtainWeights(task, cache));
   return std::unique_ptr<Model>(
-      std::make_unique<DecoderModel>(config, range, options, std::move(weights), kernels));
+      std::make_unique<DecoderModel>(config, range, options, std::move(weights), kernels, comms));
 }
 
 }  // namespace penstock

@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "kernels/kernels.h"
 #include "model/model_config.h"
+#include "model/rank_share.h"
 #include "tensor/mat.h"
 
 namespace penstock {
@@ -27,6 +28,7 @@ struct LayerRange {
   int32_t last_layer = 0;
   bool has_embedding = true;
   bool has_head = true;
+  RankShare share = {};
 };
 
 // The tokens of one step, in rows. The spans cover the rows [0, token_ids.size()) in order, without gaps.
@@ -37,6 +39,11 @@ struct ModelBatch {
   // On the rank that has the head: the rows whose output is wanted, rising; not given: all. What the others'
   // hidden states are afterwards is not said.
   std::optional<std::span<const int32_t>> wanted_rows = std::nullopt;
+  // Ranks of a tensor-parallel group keep their own rows of the hidden states between layers, not all of
+  // them.
+  bool sequence_parallel = false;
+  // Of the hidden states handed to this rank only OwnRows() are there; else as Forward() leaves them.
+  bool hidden_is_own_rows = false;
 };
 
 struct ModelOptions {
@@ -82,13 +89,25 @@ class Model {
   // Takes the memory of `num_blocks` KV blocks (touched when first written). Once, before Forward().
   virtual void AllocateKv(int32_t num_blocks) = 0;
 
+  // Where ranks share a stage (range().share), Forward, CollectRows and Logits are collective: all of them
+  // call them in the same order, with the same batch.
+
   // Runs the layers. hidden: [num_tokens, hidden_dim] in the activation type; written from token_ids on the
   // rank that has the embedding, else read as the previous stage's output; holds this rank's output
-  // afterwards.
+  // afterwards, in the rows that are its part of the step (all of them where it has no peers; where it has,
+  // which ones they are is the model's business).
   virtual void Forward(const ModelBatch& batch, Mat hidden) = 0;
 
-  // Final norm and head of selected rows. rows: [m, hidden_dim]; logits: f32 [m, vocab_size].
-  // Only on the rank that has the head.
+  // Of the hidden states that Forward() left, the rows that the next stage's rank of the same place needs
+  // from this one. All together, the ranks of a stage have every row of the step once.
+  virtual Mat OwnRows(const ModelBatch& /*batch*/, Mat hidden) const { return hidden; }
+
+  // Copies rows of the batch, all wanted ones, from wherever they are: out[i] = hidden of row rows[i], on
+  // every rank of the stage. out: [rows.size(), hidden_dim].
+  virtual void CollectRows(const ModelBatch& batch, ConstMat hidden, std::span<const int32_t> rows, Mat out);
+
+  // Final norm and head of selected rows. rows: [m, hidden_dim]; logits: f32 [m, vocab_size], complete on the
+  // first rank of its stage. Only on ranks that have the head.
   virtual void Logits(ConstMat rows, Mat logits) = 0;
 };
 
@@ -102,6 +121,7 @@ Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRa
 Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,
                                          const LayerRange& range, const ModelOptions& options,
                                          Kernels& kernels, const LoadProgress& progress = {},
-                                         const PackedCache& cache = {}, const MatrixListener& on_matrix = {});
+                                         const PackedCache& cache = {}, const MatrixListener& on_matrix = {},
+                                         const RankComms& comms = {});
 
 }  // namespace penstock

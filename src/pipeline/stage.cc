@@ -50,7 +50,7 @@ void Stage::RunModel(StagePacket& packet) {
   Mat hidden(packet.hidden.data(), options_.dtype, static_cast<int64_t>(batch.token_ids.size()),
              model().config().hidden_dim);
   runtime_.model->Forward(batch, hidden);
-  if (model().range().has_head) Sample(hidden);
+  if (model().range().has_head) Sample(batch, hidden);
   if (profile != nullptr) profile->EndStep();
 }
 
@@ -129,23 +129,20 @@ std::span<const int32_t> Stage::FindWanted(const Step& step, StepResult& result)
   return wanted_rows_;
 }
 
-void Stage::Sample(ConstMat hidden) {
+void Stage::Sample(const ModelBatch& batch, ConstMat hidden) {
   const size_t max_rows = static_cast<size_t>(options_.max_logit_rows);
   for (size_t first = 0; first < wanted_.size(); first += max_rows) {
-    SampleRows(hidden, first, std::min(max_rows, wanted_.size() - first));
+    SampleRows(batch, hidden, first, std::min(max_rows, wanted_.size() - first));
   }
 }
 
-void Stage::SampleRows(ConstMat hidden, size_t first, size_t count) {
+void Stage::SampleRows(const ModelBatch& batch, ConstMat hidden, size_t first, size_t count) {
   const int64_t hidden_dim = model().config().hidden_dim;
   const int64_t vocab_size = model().config().vocab_size;
   const int64_t num_rows = static_cast<int64_t>(count);
   Mat rows(wanted_hidden_.data(), options_.dtype, num_rows, hidden_dim);
   Mat logits(logits_.data(), DType::kF32, num_rows, vocab_size);
-  for (int64_t i = 0; i < num_rows; ++i) {
-    std::memcpy(rows.RowPtr(i), hidden.RowPtr(wanted_[first + i].row),
-                hidden_dim * DTypeBytes(options_.dtype));
-  }
+  runtime_.model->CollectRows(batch, hidden, std::span(wanted_rows_).subspan(first, count), rows);
   runtime_.model->Logits(rows, logits);
   const int64_t begin_ns = runtime_.profile != nullptr ? OpProfile::NowNs() : 0;
   runtime_.team->ForEach(num_rows, [&](int64_t i, int thread_idx) {

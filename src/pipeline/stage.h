@@ -54,8 +54,8 @@ class Stage {
   ModelBatch MakeBatch(const Step& step);
   // Fills wanted_, which points into the result, and gives its rows.
   std::span<const int32_t> FindWanted(const Step& step, StepResult& result);
-  void Sample(ConstMat hidden);
-  void SampleRows(ConstMat hidden, size_t first, size_t count);
+  void Sample(const ModelBatch& batch, ConstMat hidden);
+  void SampleRows(const ModelBatch& batch, ConstMat hidden, size_t first, size_t count);
 
   // A row of hidden states whose logits are wanted: to sample a token, or for a prompt token's
   // log-probability.
