@@ -8,15 +8,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "model/context_split.h"
+#include "model/rank_share.h"
+#include "model/row_sharing.h"
 #include "model/workspace.h"
 
 namespace penstock {
 
-// What a layer sees of a step.
+// What a layer sees of a step: the rows that this rank works on. Where tokens are shared among ranks, those
+// of `context`; the rows that ranks of a tensor-parallel group keep between blocks are `sharing`'s business.
 struct LayerStep {
   Kernels& kernels;
   Workspace& workspace;
@@ -24,19 +29,20 @@ struct LayerStep {
   std::span<const int32_t> positions;  // [num_tokens]
   std::span<const SeqSpan> spans;
   KvLayerView kv;
-  std::span<const SeqSpan> query_spans;  // the parts of spans whose output is wanted
-};
+  // The rows whose output is wanted, rising; absent: all. query_spans are the spans of those only, with their
+  // rows counted among them.
+  std::optional<std::span<const int32_t>> query_rows;
+  std::span<const SeqSpan> query_spans;
+  RowSharing sharing;
+  const ContextSplit& context;
+  const RankComms& comms;
 
-// body(begin, count) for each run of neighbouring rows of `spans`, which are in order.
-template <typename Body>
-void ForRowRuns(std::span<const SeqSpan> spans, const Body& body) {
-  for (size_t i = 0; i < spans.size();) {
-    const int64_t begin = spans[i].row;
-    int64_t end = begin;
-    for (; i < spans.size() && spans[i].row == end; ++i) end += spans[i].len;
-    body(begin, end - begin);
-  }
-}
+  // The rows of x whose output is wanted, which are copied where they are not all.
+  Mat QueryRows(const Mat& x) const;
+
+  // residual += x · wᵀ (+ bias), summed over the ranks that share the product.
+  void AddProduct(ConstMat x, const PackedMat& w, const float* bias, const Mat& residual) const;
+};
 
 // A bias, which may be absent, as Linear() takes it.
 inline const float* DataOrNull(const std::vector<float>& values) {
@@ -53,9 +59,10 @@ class Block {
  public:
   virtual ~Block() = default;
 
-  // residual += f(x). x, residual: [num_tokens, hidden_dim] in the activation type, not the same memory.
-  // Attention: residual of the rows of step.query_spans.
-  virtual void Forward(const LayerStep& step, ConstMat x, Mat residual) const = 0;
+  // residual += f(x). x: [num_tokens, hidden_dim] in the activation type, without gaps, which may be written
+  // to; under sequence parallelism only the rows that the rank keeps are there. residual: of the rows whose
+  // output is wanted (attention), or as many rows as x (MLP); not the same memory.
+  virtual void Forward(const LayerStep& step, const Mat& x, const Mat& residual) const = 0;
 
   // What Forward() takes of the workspace for so many tokens.
   virtual size_t WorkspaceBytes(int64_t num_tokens, DType dtype) const = 0;

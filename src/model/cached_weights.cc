@@ -25,8 +25,9 @@ PackedImage TableImage(const RowTable& table) {
 }
 
 CachedWeights::CachedWeights(const TensorTable& table, const ModelConfig& config, DType dtype,
-                             const TensorReader& reader, const PackedFile& file, Kernels& kernels)
-    : WeightSource(table, config, dtype), reader_(reader), file_(file), kernels_(kernels) {}
+                             const TensorReader& reader, const PackedFile& file, Kernels& kernels,
+                             const RankShare& share)
+    : WeightSource(table, config, dtype, share), reader_(reader), file_(file), kernels_(kernels) {}
 
 const PackedImage* CachedWeights::Find(const std::string& packed_name) {
   if (!status_.ok()) return nullptr;
@@ -44,9 +45,9 @@ std::unique_ptr<PackedMat> CachedWeights::Matrix(Names names) {
   const PackedImage* image = Find(packed_name);
   if (image == nullptr) return nullptr;
   int64_t rows = 0;
-  for (const std::string& name : names) rows += Spec(name).shape[0];
+  for (const std::string& name : names) rows += RowsOf(name);
   std::unique_ptr<PackedMat> attached = kernels_.AttachMat(*image);
-  if (attached == nullptr || attached->n() != rows || attached->k() != Spec(*names.begin()).shape[1]) {
+  if (attached == nullptr || attached->n() != rows || attached->k() != ColsOf(*names.begin())) {
     Refuse(packed_name);
     return nullptr;
   }
@@ -59,7 +60,7 @@ std::vector<float> CachedWeights::Vector(Names names) {
   const PackedImage* image = Find(packed_name);
   if (image == nullptr) return {};
   size_t size = 0;
-  for (const std::string& name : names) size += static_cast<size_t>(Spec(name).shape[0]);
+  for (const std::string& name : names) size += static_cast<size_t>(RowsOf(name));
   if (image->memory.size() != 1 || image->memory[0].size() != size * sizeof(float)) {
     Refuse(packed_name);
     return {};
@@ -87,7 +88,7 @@ RowTable CachedWeights::Table(const std::string& name) {
   const std::string packed_name = PackedTableName(name);
   const PackedImage* image = Find(packed_name);
   if (image == nullptr) return {};
-  const std::vector<int64_t>& shape = Spec(name).shape;
+  const int64_t shape[] = {RowsOf(name), ColsOf(name)};
   const bool has_shape = image->numbers.size() == 3 && image->memory.size() == 1 &&
                          image->numbers[0] == shape[0] && image->numbers[1] == shape[1];
   const auto dtype = has_shape ? static_cast<DType>(image->numbers[2]) : DType::kI64;

@@ -26,7 +26,7 @@ class CachedWeights : public WeightSource {
  public:
   // All arguments outlive the object, and `file` the weights.
   CachedWeights(const TensorTable& table, const ModelConfig& config, DType dtype, const TensorReader& reader,
-                const PackedFile& file, Kernels& kernels);
+                const PackedFile& file, Kernels& kernels, const RankShare& share = {});
 
   std::unique_ptr<PackedMat> Matrix(Names names) override;
   std::vector<float> Vector(Names names) override;

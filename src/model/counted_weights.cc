@@ -25,9 +25,9 @@ size_t PackedBytes(int64_t rows, int64_t cols, DType dtype) {
 
 std::unique_ptr<PackedMat> CountedWeights::Matrix(Names names) {
   int64_t rows = 0;
-  for (const std::string& name : names) rows += Spec(name).shape[0];
+  for (const std::string& name : names) rows += RowsOf(name);
   const bool is_int8 = TypeOf(std::span(names.begin(), names.size())) != WeightType::kFloat;
-  held_bytes_ += PackedBytes(rows, Spec(*names.begin()).shape[1], is_int8 ? DType::kI8 : dtype_);
+  held_bytes_ += PackedBytes(rows, ColsOf(*names.begin()), is_int8 ? DType::kI8 : dtype_);
   if (is_int8) held_bytes_ += static_cast<size_t>(RoundUp(rows, kTileRows)) * kInt8RowBytes;
   return nullptr;
 }
@@ -37,7 +37,7 @@ bool CountedWeights::Has(const std::string&) const { return config_.weight_types
 
 std::vector<float> CountedWeights::Vector(Names names) {
   for (const std::string& name : names) {
-    held_bytes_ += static_cast<size_t>(Spec(name).shape[0]) * sizeof(float);
+    held_bytes_ += static_cast<size_t>(RowsOf(name)) * sizeof(float);
   }
   return {};
 }
@@ -53,7 +53,7 @@ std::unique_ptr<PackedKvB> CountedWeights::KvB(const std::string&, const MlaShap
 
 RowTable CountedWeights::Table(const std::string& name) {
   const size_t element_bytes = std::min(DTypeBytes(dtype_), DTypeBytes(config_.stored_dtype));
-  held_bytes_ += static_cast<size_t>(Spec(name).shape[0] * Spec(name).shape[1]) * element_bytes;
+  held_bytes_ += static_cast<size_t>(RowsOf(name) * ColsOf(name)) * element_bytes;
   return {};
 }
 

@@ -10,8 +10,9 @@ namespace penstock {
 
 class CountedWeights : public WeightSource {
  public:
-  CountedWeights(const TensorTable& table, const ModelConfig& config, DType dtype)
-      : WeightSource(table, config, dtype) {}
+  CountedWeights(const TensorTable& table, const ModelConfig& config, DType dtype,
+                 const RankShare& share = {})
+      : WeightSource(table, config, dtype, share) {}
 
   std::unique_ptr<PackedMat> Matrix(Names names) override;
   std::vector<float> Vector(Names names) override;

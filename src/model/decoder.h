@@ -9,6 +9,7 @@
 
 #include "model/architecture.h"
 #include "model/block.h"
+#include "model/context_split.h"
 #include "model/kv_cache.h"
 #include "model/model.h"
 #include "model/weight_source.h"
@@ -33,7 +34,7 @@ DecoderWeights MakeDecoderWeights(const Architecture& architecture, const ModelC
                                   WeightSource& weights);
 
 // What a rank with these weights (made by CountedWeights, or really there) takes.
-ModelMemory MeasureMemory(const ModelConfig& config, const ModelOptions& options,
+ModelMemory MeasureMemory(const ModelConfig& config, const ModelOptions& options, const RankShare& share,
                           const DecoderWeights& weights, const Kernels& kernels);
 
 class DecoderModel : public Model {
@@ -47,13 +48,22 @@ class DecoderModel : public Model {
 
   void AllocateKv(int32_t num_blocks) override;
   void Forward(const ModelBatch& batch, Mat hidden) override;
+  Mat OwnRows(const ModelBatch& batch, Mat hidden) const override;
+  void CollectRows(const ModelBatch& batch, ConstMat hidden, std::span<const int32_t> rows, Mat out) override;
   void Logits(ConstMat rows, Mat logits) override;
 
  private:
   void CheckBatch(const ModelBatch& batch, const Mat& hidden) const;
-  // What of the spans the last layer need compute; see ModelBatch::wanted_rows.
-  std::span<const SeqSpan> WantedSpans(const ModelBatch& batch);
+  void Embed(const RowSharing& sharing, const Mat& hidden);
+  void RunLayers(const ModelBatch& batch, RowSharing sharing, const Mat& hidden);
+  // Fills wanted_rows_ and wanted_spans_, which are what the last layer need compute; false: all of it. See
+  // ModelBatch::wanted_rows.
+  bool FindWanted(const ModelBatch& batch);
   void Norm(const ConstMat& x, const NormWeights& norm, const Mat& y);
+  // The columns of all ranks' logits, on the first of them.
+  void GatherLogits(const Mat& own, const Mat& logits);
+  // Whether other ranks run this model's layers with tokens of their own, and wait for this one in them.
+  bool HasCompany() const { return range_.share.ep_size > 1 || range_.share.pcp_size > 1; }
 
   const ModelConfig config_;
   const LayerRange range_;
@@ -65,7 +75,9 @@ class DecoderModel : public Model {
   const RopeTable rope_;
   Workspace workspace_;
   KvCache kv_;
-  std::vector<SeqSpan> wanted_spans_;
+  ContextSplit context_;
+  std::vector<int32_t> wanted_rows_;   // of this rank's rows
+  std::vector<SeqSpan> wanted_spans_;  // of those
 };
 
 }  // namespace penstock

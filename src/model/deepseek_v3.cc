@@ -63,7 +63,7 @@ DecoderLayer MakeLayer(const ModelConfig& config, int32_t layer_idx, WeightSourc
   if (layer_idx >= config.first_dense_layers) {
     layer.mlp = std::make_unique<MoeMlp>(config, kMoeOptions, weights);
   } else {
-    layer.mlp = std::make_unique<DenseMlp>("mlp.", config.intermediate_dim, weights);
+    layer.mlp = std::make_unique<DenseMlp>("mlp.", weights);
   }
   return layer;
 }

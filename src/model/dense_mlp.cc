@@ -16,23 +16,38 @@ void DenseMlp::Declare(const std::string& prefix, int64_t hidden_dim, int64_t in
   table.AddLayer(layer, std::move(specs));
 }
 
-DenseMlp::DenseMlp(const std::string& prefix, int32_t intermediate_dim, WeightSource& weights)
-    : intermediate_dim_(intermediate_dim),
+DenseMlp::DenseMlp(const std::string& prefix, WeightSource& weights)
+    : share_(weights.share()),
+      hidden_dim_(weights.ColsOf(prefix + "gate_proj.weight")),
+      intermediate_dim_(weights.RowsOf(prefix + "gate_proj.weight")),
       gate_up_(weights.Matrix({prefix + "gate_proj.weight", prefix + "up_proj.weight"})),
       down_(weights.Matrix({prefix + "down_proj.weight"})) {}
 
-void DenseMlp::Forward(const LayerStep& step, ConstMat x, Mat residual) const {
+void DenseMlp::Forward(const LayerStep& step, const Mat& x, const Mat& residual) const {
+  if (x.rows == 0) return;
   const Workspace::Scope scope(step.workspace);
-  const Mat gate_up = step.workspace.Take(x.rows, 2 * intermediate_dim_, x.dtype);
+  step.sharing.Gather(x);
+  step.AddProduct(Inner(step, x), *down_, /*bias=*/nullptr, residual);
+}
+
+void DenseMlp::AddPartial(const LayerStep& step, const Mat& x, const Mat& sum) const {
+  if (x.rows == 0) return;
+  const Workspace::Scope scope(step.workspace);
+  step.kernels.Linear(Inner(step, x), *down_, sum, /*bias=*/nullptr, /*accumulate=*/true);
+}
+
+Mat DenseMlp::Inner(const LayerStep& step, const Mat& x) const {
   const Mat inner = step.workspace.Take(x.rows, intermediate_dim_, x.dtype);
+  const Mat gate_up = step.workspace.Take(x.rows, 2 * intermediate_dim_, x.dtype);
   step.kernels.Linear(x, *gate_up_, gate_up);
   step.kernels.SiluMul(gate_up, inner);
-  step.kernels.Linear(inner, *down_, residual, /*bias=*/nullptr, /*accumulate=*/true);
+  return inner;
 }
 
 size_t DenseMlp::WorkspaceBytes(int64_t num_tokens, DType dtype) const {
   return Workspace::BytesFor(num_tokens, 2 * intermediate_dim_, dtype) +
-         Workspace::BytesFor(num_tokens, intermediate_dim_, dtype);
+         Workspace::BytesFor(num_tokens, intermediate_dim_, dtype) +
+         RowSharing::WorkspaceBytes(share_, num_tokens, hidden_dim_, dtype);
 }
 
 }  // namespace penstock

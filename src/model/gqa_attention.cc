@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/gqa_attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -15,15 +16,15 @@ void GqaAttention::Declare(const ModelConfig& config, const Options& options, in
   const int64_t q = config.num_heads * head;
   const int64_t kv = config.num_kv_heads * head;
   std::vector<TensorSpec> specs = {
-      {"self_attn.q_proj.weight", {q, hidden}, Shard::kColumn, Projection::kAttention},
-      {"self_attn.k_proj.weight", {kv, hidden}, Shard::kColumn, Projection::kAttention},
-      {"self_attn.v_proj.weight", {kv, hidden}, Shard::kColumn, Projection::kAttention},
-      {"self_attn.o_proj.weight", {hidden, q}, Shard::kRow, Projection::kAttention},
+      InUnits(head, {"self_attn.q_proj.weight", {q, hidden}, Shard::kColumn, Projection::kAttention}),
+      InUnits(head, {"self_attn.k_proj.weight", {kv, hidden}, Shard::kColumn, Projection::kAttention}),
+      InUnits(head, {"self_attn.v_proj.weight", {kv, hidden}, Shard::kColumn, Projection::kAttention}),
+      InUnits(head, {"self_attn.o_proj.weight", {hidden, q}, Shard::kRow, Projection::kAttention}),
   };
   if (options.bias) {
-    specs.push_back({"self_attn.q_proj.bias", {q}, Shard::kColumn});
-    specs.push_back({"self_attn.k_proj.bias", {kv}, Shard::kColumn});
-    specs.push_back({"self_attn.v_proj.bias", {kv}, Shard::kColumn});
+    specs.push_back(InUnits(head, {"self_attn.q_proj.bias", {q}, Shard::kColumn}));
+    specs.push_back(InUnits(head, {"self_attn.k_proj.bias", {kv}, Shard::kColumn}));
+    specs.push_back(InUnits(head, {"self_attn.v_proj.bias", {kv}, Shard::kColumn}));
     specs.push_back({"self_attn.o_proj.bias", {hidden}, Shard::kReplicated});
   }
   table.AddLayer(layer, std::move(specs));
@@ -34,10 +35,13 @@ void GqaAttention::Declare(const ModelConfig& config, const Options& options, in
 }
 
 GqaAttention::GqaAttention(const ModelConfig& config, const Options& options, WeightSource& weights)
-    : shape_{.num_heads = config.num_heads,
-             .num_kv_heads = config.num_kv_heads,
-             .head_dim = config.head_dim,
-             .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim))},
+    : share_(weights.share()),
+      hidden_dim_(config.hidden_dim),
+      shape_{
+          .num_heads = static_cast<int32_t>(weights.RowsOf("self_attn.q_proj.weight") / config.head_dim),
+          .num_kv_heads = static_cast<int32_t>(weights.RowsOf("self_attn.k_proj.weight") / config.head_dim),
+          .head_dim = config.head_dim,
+          .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim))},
       norm_eps_(config.rms_norm_eps),
       qkv_(weights.Matrix({"self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"})),
       o_(weights.Matrix({"self_attn.o_proj.weight"})) {
@@ -51,16 +55,12 @@ GqaAttention::GqaAttention(const ModelConfig& config, const Options& options, We
   }
 }
 
-void GqaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) const {
-  const Workspace::Scope scope(step.workspace);
+void GqaAttention::NormRopeStore(const LayerStep& step, const Mat& qkv) const {
   Kernels& kernels = step.kernels;
-  const Mat qkv = step.workspace.Take(x.rows, q_dim() + 2 * kv_dim(), x.dtype);
   const Mat q = qkv.Cols(0, q_dim());
   const Mat k = qkv.Cols(q_dim(), kv_dim());
   const Mat v = qkv.Cols(q_dim() + kv_dim(), kv_dim());
-
-  kernels.Linear(x, *qkv_, qkv, DataOrNull(qkv_bias_));
-  if (q_norm_.bias.empty() && k_norm_.bias.empty()) {
+  if (q_norm_.bias.empty() && k_norm_.bias.empty() && !step.context.is_shared()) {
     const GqaNormRope how{.q_norm = DataOrNull(q_norm_.weight),
                           .k_norm = DataOrNull(k_norm_.weight),
                           .eps = norm_eps_,
@@ -68,28 +68,47 @@ void GqaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) cons
                           .rope = &step.rope,
                           .style = RopeStyle::kHalf};
     kernels.GqaNormRopeStore(q, k, v, how, step.spans, shape_, step.kv);
-  } else {  // only quantised checkpoints of the anti-outlier kind have these
+    return;
+  }
+  if (qkv.rows > 0 && !q_norm_.weight.empty()) {
     kernels.HeadRmsNorm(q, shape_.num_heads, shape_.head_dim, q_norm_.weight.data(), norm_eps_,
                         DataOrNull(q_norm_.bias));
     kernels.HeadRmsNorm(k, shape_.num_kv_heads, shape_.head_dim, k_norm_.weight.data(), norm_eps_,
                         DataOrNull(k_norm_.bias));
+  }
+  if (qkv.rows > 0) {
     kernels.Rope(qkv.Cols(0, q_dim() + kv_dim()), shape_.num_heads + shape_.num_kv_heads, shape_.head_dim,
                  step.positions, step.rope, RopeStyle::kHalf);
-    kernels.GqaStore(k, v, step.spans, shape_, step.kv);
   }
-
-  const Mat out = step.workspace.Take(x.rows, q_dim(), x.dtype);
-  if (step.query_spans.empty()) return;
-  kernels.GqaAttention(q, step.query_spans, shape_, step.kv, out);
-  ForRowRuns(step.query_spans, [&](int64_t begin, int64_t count) {
-    kernels.Linear(out.Rows(begin, count), *o_, residual.Rows(begin, count), DataOrNull(o_bias_),
-                   /*accumulate=*/true);
-  });
+  step.context.ShareRows(qkv.Cols(q_dim(), 2 * kv_dim()), step.workspace,
+                         [&](const ConstMat& rows, std::span<const SeqSpan> spans) {
+                           kernels.GqaStore(rows.Cols(0, kv_dim()), rows.Cols(kv_dim(), kv_dim()), spans,
+                                            shape_, step.kv);
+                         });
 }
 
+void GqaAttention::Forward(const LayerStep& step, const Mat& x, const Mat& residual) const {
+  const Workspace::Scope scope(step.workspace);
+  Kernels& kernels = step.kernels;
+  step.sharing.Gather(x);
+  const Mat qkv = step.workspace.Take(x.rows, q_dim() + 2 * kv_dim(), x.dtype);
+  if (x.rows > 0) kernels.Linear(x, *qkv_, qkv, DataOrNull(qkv_bias_));
+  NormRopeStore(step, qkv);
+
+  if (residual.rows == 0) return;
+  const Mat q = step.QueryRows(qkv.Cols(0, q_dim()));
+  const Mat out = step.workspace.Take(q.rows, q_dim(), x.dtype);
+  kernels.GqaAttention(q, step.query_spans, shape_, step.kv, out);
+  step.AddProduct(out, *o_, DataOrNull(o_bias_), residual);
+}
+
+// Where less than all rows are wanted, they are at most half: the copies of q and the outputs take no more.
 size_t GqaAttention::WorkspaceBytes(int64_t num_tokens, DType dtype) const {
+  const size_t after_store = Workspace::BytesFor(num_tokens, q_dim(), dtype) +
+                             RowSharing::WorkspaceBytes(share_, num_tokens, hidden_dim_, dtype);
   return Workspace::BytesFor(num_tokens, q_dim() + 2 * kv_dim(), dtype) +
-         Workspace::BytesFor(num_tokens, q_dim(), dtype);
+         std::max(after_store,
+                  ContextSplit::WorkspaceBytes(share_.pcp_size, num_tokens, 2 * kv_dim(), dtype));
 }
 
 size_t GqaAttention::KvBlockBytes(const Kernels& kernels, int32_t block_size, DType dtype) const {

@@ -23,7 +23,7 @@ class GqaAttention : public Attention {
   static void Declare(const ModelConfig& config, const Options& options, int32_t layer, TensorTable& table);
   GqaAttention(const ModelConfig& config, const Options& options, WeightSource& weights);
 
-  void Forward(const LayerStep& step, ConstMat x, Mat residual) const override;
+  void Forward(const LayerStep& step, const Mat& x, const Mat& residual) const override;
   size_t WorkspaceBytes(int64_t num_tokens, DType dtype) const override;
   size_t KvBlockBytes(const Kernels& kernels, int32_t block_size, DType dtype) const override;
 
@@ -31,7 +31,11 @@ class GqaAttention : public Attention {
   int64_t q_dim() const { return int64_t{shape_.num_heads} * shape_.head_dim; }
   int64_t kv_dim() const { return int64_t{shape_.num_kv_heads} * shape_.head_dim; }
 
-  const GqaShape shape_;
+  void NormRopeStore(const LayerStep& step, const Mat& qkv) const;
+
+  const RankShare share_;
+  const int64_t hidden_dim_;
+  const GqaShape shape_;  // of this rank's heads
   const float norm_eps_;
   std::unique_ptr<PackedMat> qkv_;  // [q_dim + 2 * kv_dim, hidden_dim]
   std::unique_ptr<PackedMat> o_;    // [hidden_dim, q_dim]

@@ -27,7 +27,7 @@ Result<ModelFlops> CountFlops(const ModelConfig& config) {
   const TensorTable table = MakeTensorTable(*architecture, config);
   for (const TensorSpec& spec : table.specs()) {
     if (spec.layer < 0 || spec.shape.size() != 2) continue;
-    const bool is_expert = spec.shard == Shard::kExpert;
+    const bool is_expert = spec.shard == Shard::kExpertColumn || spec.shard == Shard::kExpertRow;
     const double share =
         is_expert ? static_cast<double>(config.num_experts_per_token) / config.num_experts : 1;
     flops.layers[spec.layer].per_token +=

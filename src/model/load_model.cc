@@ -158,14 +158,15 @@ Result<DecoderWeights> MakeWeights(const LoadTask& task, WeightSource& source) {
 
 Result<DecoderWeights> LoadWeights(const LoadTask& task, PackedFileWriter* keep) {
   LoadedWeights loaded(task.table, task.config, task.dtype, task.reader, task.kernels, task.progress,
-                       task.total_bytes, keep, task.on_matrix);
+                       task.total_bytes, keep, task.on_matrix, task.range.share);
   return MakeWeights(task, loaded);
 }
 
 Result<DecoderWeights> AttachWeights(const LoadTask& task, const PackedCacheEntry& entry) {
   ASSIGN_OR_RETURN(PackedFile opened, OpenPackedCache(entry, task.progress, task.kernels));
   auto file = std::make_unique<PackedFile>(std::move(opened));
-  CachedWeights cached(task.table, task.config, task.dtype, task.reader, *file, task.kernels);
+  CachedWeights cached(task.table, task.config, task.dtype, task.reader, *file, task.kernels,
+                       task.range.share);
   Result<DecoderWeights> weights = MakeWeights(task, cached);
   if (!weights.ok()) return weights.status().WithContext(entry.path);
   weights->file = std::move(file);
@@ -209,10 +210,10 @@ Result<ModelMemory> EstimateModelMemory(const ModelConfig& config, const LayerRa
   CheckOptions(options);
   ASSIGN_OR_RETURN(const Architecture* architecture, ArchitectureOf(config));
   const TensorTable table = MakeTensorTable(*architecture, config);
-  CountedWeights counted(table, config, options.dtype);
+  CountedWeights counted(table, config, options.dtype, range.share);
   const DecoderWeights weights = MakeDecoderWeights(*architecture, config, range, kHead, counted);
   RETURN_IF_ERROR(counted.status());
-  return MeasureMemory(config, options, weights, kernels);
+  return MeasureMemory(config, options, range.share, weights, kernels);
 }
 
 Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const ModelConfig& config,

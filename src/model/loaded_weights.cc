@@ -32,7 +32,7 @@ RowTable CopyRows(const ConstMat& from, DType activation_dtype, Kernels& kernels
   return table;
 }
 
-Int8Part PartOf(const Int8Matrix& matrix) {
+Int8Part Int8PartOf(const Int8Matrix& matrix) {
   const ConstMat& weight = matrix.weight.view();
   return {.weight = weight.Row<int8_t>(0),
           .n = weight.rows,
@@ -42,6 +42,10 @@ Int8Part PartOf(const Int8Matrix& matrix) {
           .input_offset = matrix.input_offset,
           .deq_scale = matrix.deq_scale.data(),
           .quant_bias = matrix.quant_bias.data()};
+}
+
+ConstMat Cut(const ConstMat& whole, const TensorPart& part) {
+  return whole.Rows(part.row, part.rows).Cols(part.col, part.cols);
 }
 
 // What is multiplied as one matrix has one input.
@@ -59,8 +63,9 @@ Status CheckSameInput(const std::string& one_name, const Int8Part& one, const st
 
 LoadedWeights::LoadedWeights(const TensorTable& table, const ModelConfig& config, DType dtype,
                              const TensorReader& reader, Kernels& kernels, const LoadProgress& progress,
-                             size_t total_bytes, PackedFileWriter* keep, MatrixListener on_matrix)
-    : WeightSource(table, config, dtype),
+                             size_t total_bytes, PackedFileWriter* keep, MatrixListener on_matrix,
+                             const RankShare& share)
+    : WeightSource(table, config, dtype, share),
       reader_(reader),
       kernels_(kernels),
       progress_(progress),
@@ -113,7 +118,7 @@ std::unique_ptr<PackedMat> LoadedWeights::FloatMatrix(Names names) {
       return nullptr;
     }
     stored.push_back(std::move(mat).value());
-    parts.push_back(stored.back().view());
+    parts.push_back(Cut(stored.back().view(), PartOfName(name)));
   }
   return kernels_.Pack(parts, dtype_);
 }
@@ -136,7 +141,9 @@ std::unique_ptr<PackedMat> LoadedWeights::Int8Matrices(Names names, WeightType t
       return nullptr;
     }
     stored.push_back(std::move(mat).value());
-    parts.push_back(PartOf(stored.back()));
+    const TensorPart own = PartOfName(name);
+    CutInt8(own.row, own.rows, own.col, own.cols, share_.tp_rank == 0, stored.back());
+    parts.push_back(Int8PartOf(stored.back()));
     Fail(CheckSameInput(Spec(*names.begin()).name, parts.front(), spec.name, parts.back()));
   }
   if (!status_.ok()) return nullptr;
@@ -159,7 +166,8 @@ std::vector<float> LoadedWeights::Vector(Names names) {
       status_ = part.status();
       return {};
     }
-    values.insert(values.end(), part->begin(), part->end());
+    const TensorPart own = PartOfName(name);
+    values.insert(values.end(), part->begin() + own.row, part->begin() + own.row + own.rows);
   }
   held_bytes_ += values.size() * sizeof(float);
   Keep(PackedName(prefix_, names), VectorImage(values));
@@ -185,7 +193,7 @@ std::unique_ptr<PackedKvB> LoadedWeights::KvB(const std::string& name, const Mla
     Fail(mat.status());
     return nullptr;
   }
-  std::unique_ptr<PackedKvB> packed = kernels_.PackKvB(mat->view(), shape, dtype_);
+  std::unique_ptr<PackedKvB> packed = kernels_.PackKvB(Cut(mat->view(), PartOfName(name)), shape, dtype_);
   held_bytes_ += packed->bytes();
   Keep(PackedName(prefix_, {name}), packed->Image());
   Report({name});
@@ -199,7 +207,7 @@ RowTable LoadedWeights::Table(const std::string& name) {
     status_ = mat.status();
     return {};
   }
-  RowTable table = CopyRows(mat->view(), dtype_, kernels_);
+  RowTable table = CopyRows(Cut(mat->view(), PartOfName(name)), dtype_, kernels_);
   held_bytes_ += table.memory.size();
   Keep(PackedTableName(name), TableImage(table));
   Report({name});

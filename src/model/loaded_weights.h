@@ -16,7 +16,7 @@ class LoadedWeights : public WeightSource {
   // to `keep` too where that is not null.
   LoadedWeights(const TensorTable& table, const ModelConfig& config, DType dtype, const TensorReader& reader,
                 Kernels& kernels, const LoadProgress& progress, size_t total_bytes,
-                PackedFileWriter* keep = nullptr, MatrixListener on_matrix = {});
+                PackedFileWriter* keep = nullptr, MatrixListener on_matrix = {}, const RankShare& share = {});
 
   std::unique_ptr<PackedMat> Matrix(Names names) override;
   std::vector<float> Vector(Names names) override;

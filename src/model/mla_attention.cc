@@ -34,7 +34,8 @@ void MlaAttention::Declare(const ModelConfig& config, const Options& options, in
                            TensorTable& table) {
   const int64_t hidden = config.hidden_dim;
   const int64_t heads = config.num_heads;
-  const int64_t q = heads * (config.nope_dim + config.rope_dim);
+  const int64_t head_q = config.nope_dim + config.rope_dim;
+  const int64_t q = heads * head_q;
   const int64_t q_rank = config.q_lora_rank;
   const int64_t rank = config.kv_lora_rank;
   std::vector<TensorSpec> specs = {
@@ -42,19 +43,23 @@ void MlaAttention::Declare(const ModelConfig& config, const Options& options, in
        {rank + config.rope_dim, hidden},
        Shard::kReplicated,
        Projection::kAttention},
-      {"self_attn.kv_b_proj.weight",
-       {heads * (config.nope_dim + config.v_dim), rank},
-       Shard::kColumn,
-       Projection::kLatentUp},
-      {"self_attn.o_proj.weight", {hidden, heads * config.v_dim}, Shard::kRow, Projection::kAttention},
+      InUnits(config.nope_dim + config.v_dim, {"self_attn.kv_b_proj.weight",
+                                               {heads * (config.nope_dim + config.v_dim), rank},
+                                               Shard::kColumn,
+                                               Projection::kLatentUp}),
+      InUnits(
+          config.v_dim,
+          {"self_attn.o_proj.weight", {hidden, heads * config.v_dim}, Shard::kRow, Projection::kAttention}),
   };
   if (q_rank > 0) {
     specs.push_back(
         {"self_attn.q_a_proj.weight", {q_rank, hidden}, Shard::kReplicated, Projection::kAttention});
     table.AddLayer(layer, NormSpecs("self_attn.q_a_layernorm", q_rank));
-    specs.push_back({"self_attn.q_b_proj.weight", {q, q_rank}, Shard::kColumn, Projection::kAttention});
+    specs.push_back(
+        InUnits(head_q, {"self_attn.q_b_proj.weight", {q, q_rank}, Shard::kColumn, Projection::kAttention}));
   } else {
-    specs.push_back({"self_attn.q_proj.weight", {q, hidden}, Shard::kColumn, Projection::kAttention});
+    specs.push_back(
+        InUnits(head_q, {"self_attn.q_proj.weight", {q, hidden}, Shard::kColumn, Projection::kAttention}));
   }
   if (options.bias) {
     if (q_rank > 0) specs.push_back({"self_attn.q_a_proj.bias", {q_rank}, Shard::kReplicated});
@@ -66,7 +71,9 @@ void MlaAttention::Declare(const ModelConfig& config, const Options& options, in
 }
 
 MlaAttention::MlaAttention(const ModelConfig& config, const Options& options, WeightSource& weights)
-    : shape_{.num_heads = config.num_heads,
+    : share_(weights.share()),
+      hidden_dim_(config.hidden_dim),
+      shape_{.num_heads = static_cast<int32_t>(weights.ColsOf("self_attn.o_proj.weight") / config.v_dim),
              .kv_lora_rank = config.kv_lora_rank,
              .nope_dim = config.nope_dim,
              .rope_dim = config.rope_dim,
@@ -95,40 +102,69 @@ MlaAttention::MlaAttention(const ModelConfig& config, const Options& options, We
   }
 }
 
-void MlaAttention::Forward(const LayerStep& step, ConstMat x, Mat residual) const {
+// Where only own rows of x are there, the others are gathered after the first product, which is narrower. Not
+// where it holds queries of this rank's heads.
+Mat MlaAttention::Queries(const LayerStep& step, const Mat& x, const Mat& first) const {
+  Kernels& kernels = step.kernels;
+  if (!q_is_low_rank()) step.sharing.Gather(x);
+  const Mat kept_x = q_is_low_rank() ? step.sharing.Kept(x) : x;
+  const Mat kept_first = q_is_low_rank() ? step.sharing.Kept(first) : first;
+  if (kept_x.rows > 0) {
+    kernels.Linear(kept_x, *first_, kept_first, DataOrNull(first_bias_));
+    const Mat latent = kept_first.Cols(first_q_dim(), shape_.kv_lora_rank);
+    kernels.RmsNorm(latent, kv_a_norm_.weight.data(), kInnerNormEps, latent, DataOrNull(kv_a_norm_.bias));
+  }
+  const Mat q_a = first.Cols(0, first_q_dim());
+  if (!q_is_low_rank()) return q_a;
+  if (kept_x.rows > 0) {
+    const Mat kept_q_a = kept_first.Cols(0, first_q_dim());
+    kernels.RmsNorm(kept_q_a, q_a_norm_.weight.data(), kInnerNormEps, kept_q_a, DataOrNull(q_a_norm_.bias));
+  }
+  step.sharing.Gather(first);
+  const Mat q = step.workspace.Take(x.rows, q_dim(), x.dtype);
+  if (x.rows > 0) kernels.Linear(q_a, *q_b_, q);
+  return q;
+}
+
+void MlaAttention::Store(const LayerStep& step, const Mat& first) const {
+  const int64_t rank = shape_.kv_lora_rank;
+  if (first.rows > 0) {
+    step.kernels.Rope(first.Cols(first_q_dim() + rank, shape_.rope_dim), 1, shape_.rope_dim, step.positions,
+                      step.rope, rope_style_);
+  }
+  step.context.ShareRows(first.Cols(first_q_dim(), rank + shape_.rope_dim), step.workspace,
+                         [&](const ConstMat& rows, std::span<const SeqSpan> spans) {
+                           step.kernels.MlaStore(rows.Cols(0, rank), rows.Cols(rank, shape_.rope_dim), spans,
+                                                 shape_, step.kv);
+                         });
+}
+
+void MlaAttention::Forward(const LayerStep& step, const Mat& x, const Mat& residual) const {
   const Workspace::Scope scope(step.workspace);
   Kernels& kernels = step.kernels;
   const Mat first = step.workspace.Take(x.rows, first_dim(), x.dtype);
-  const Mat latent = first.Cols(first_q_dim(), shape_.kv_lora_rank);
-  const Mat k_rope = first.Cols(first_q_dim() + shape_.kv_lora_rank, shape_.rope_dim);
-  Mat q = first.Cols(0, first_q_dim());
-
-  kernels.Linear(x, *first_, first, DataOrNull(first_bias_));
-  if (q_is_low_rank()) {
-    const Mat q_a = q;
-    kernels.RmsNorm(q_a, q_a_norm_.weight.data(), kInnerNormEps, q_a, DataOrNull(q_a_norm_.bias));
-    q = step.workspace.Take(x.rows, q_dim(), x.dtype);
-    kernels.Linear(q_a, *q_b_, q);
+  const Mat all_q = Queries(step, x, first);
+  if (x.rows > 0) {
+    kernels.Rope(all_q.Cols(shape_.nope_dim, q_dim() - shape_.nope_dim), shape_.num_heads,
+                 static_cast<int32_t>(head_q_dim()), step.positions, step.rope, rope_style_);
   }
-  kernels.RmsNorm(latent, kv_a_norm_.weight.data(), kInnerNormEps, latent, DataOrNull(kv_a_norm_.bias));
-  kernels.Rope(q.Cols(shape_.nope_dim, q_dim() - shape_.nope_dim), shape_.num_heads,
-               static_cast<int32_t>(head_q_dim()), step.positions, step.rope, rope_style_);
-  kernels.Rope(k_rope, 1, shape_.rope_dim, step.positions, step.rope, rope_style_);
-  kernels.MlaStore(latent, k_rope, step.spans, shape_, step.kv);
+  Store(step, first);
 
-  const Mat out = step.workspace.Take(x.rows, v_dim(), x.dtype);
-  if (step.query_spans.empty()) return;
+  if (residual.rows == 0) return;
+  const Mat q = step.QueryRows(all_q);
+  const Mat out = step.workspace.Take(q.rows, v_dim(), x.dtype);
   kernels.MlaAttention(q, step.query_spans, shape_, step.kv, *kv_b_, out);
-  ForRowRuns(step.query_spans, [&](int64_t begin, int64_t count) {
-    kernels.Linear(out.Rows(begin, count), *o_, residual.Rows(begin, count), DataOrNull(o_bias_),
-                   /*accumulate=*/true);
-  });
+  step.AddProduct(out, *o_, DataOrNull(o_bias_), residual);
 }
 
 size_t MlaAttention::WorkspaceBytes(int64_t num_tokens, DType dtype) const {
+  const int64_t out_cols = std::max(v_dim(), (q_dim() + v_dim()) / 2 + 1);  // as in gqa_attention.cc
+  const size_t after_store = Workspace::BytesFor(num_tokens, out_cols, dtype) +
+                             RowSharing::WorkspaceBytes(share_, num_tokens, hidden_dim_, dtype);
   return Workspace::BytesFor(num_tokens, first_dim(), dtype) +
          (q_is_low_rank() ? Workspace::BytesFor(num_tokens, q_dim(), dtype) : 0) +
-         Workspace::BytesFor(num_tokens, v_dim(), dtype);
+         std::max(after_store, ContextSplit::WorkspaceBytes(share_.pcp_size, num_tokens,
+                                                            shape_.kv_lora_rank + shape_.rope_dim, dtype));
 }
 
 size_t MlaAttention::KvBlockBytes(const Kernels& kernels, int32_t block_size, DType dtype) const {

@@ -22,7 +22,7 @@ class MlaAttention : public Attention {
   static void Declare(const ModelConfig& config, const Options& options, int32_t layer, TensorTable& table);
   MlaAttention(const ModelConfig& config, const Options& options, WeightSource& weights);
 
-  void Forward(const LayerStep& step, ConstMat x, Mat residual) const override;
+  void Forward(const LayerStep& step, const Mat& x, const Mat& residual) const override;
   size_t WorkspaceBytes(int64_t num_tokens, DType dtype) const override;
   size_t KernelScratchBytes(int64_t num_tokens) const override;
   size_t KvBlockBytes(const Kernels& kernels, int32_t block_size, DType dtype) const override;
@@ -35,7 +35,13 @@ class MlaAttention : public Attention {
   int64_t first_q_dim() const { return q_is_low_rank() ? q_lora_rank_ : q_dim(); }
   int64_t first_dim() const { return first_q_dim() + shape_.kv_lora_rank + shape_.rope_dim; }
 
-  const MlaShape shape_;
+  // What x is first multiplied with, of all rows; this rank's queries of it.
+  Mat Queries(const LayerStep& step, const Mat& x, const Mat& first) const;
+  void Store(const LayerStep& step, const Mat& first) const;
+
+  const RankShare share_;
+  const int64_t hidden_dim_;
+  const MlaShape shape_;  // of this rank's heads
   const int32_t q_lora_rank_;
   const RopeStyle rope_style_;
   std::unique_ptr<PackedMat> first_;  // [first_dim, hidden_dim]: q_a (or all of q), latent, rotary key

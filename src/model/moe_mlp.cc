@@ -4,6 +4,7 @@
 #include "model/moe_mlp.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -37,9 +38,10 @@ void MoeMlp::Declare(const ModelConfig& config, const Options& options, int32_t 
   }
   for (int32_t e = 0; e < config.num_experts; ++e) {
     const std::string expert = ExpertPrefix(e);
-    specs.push_back({expert + "gate_proj.weight", {inter, hidden}, Shard::kExpert, Projection::kExpert});
-    specs.push_back({expert + "up_proj.weight", {inter, hidden}, Shard::kExpert, Projection::kExpert});
-    specs.push_back({expert + "down_proj.weight", {hidden, inter}, Shard::kExpert, Projection::kExpert});
+    specs.push_back(
+        {expert + "gate_proj.weight", {inter, hidden}, Shard::kExpertColumn, Projection::kExpert});
+    specs.push_back({expert + "up_proj.weight", {inter, hidden}, Shard::kExpertColumn, Projection::kExpert});
+    specs.push_back({expert + "down_proj.weight", {hidden, inter}, Shard::kExpertRow, Projection::kExpert});
   }
   table.AddLayer(layer, std::move(specs));
   if (config.num_shared_experts > 0) {
@@ -48,8 +50,9 @@ void MoeMlp::Declare(const ModelConfig& config, const Options& options, int32_t 
 }
 
 MoeMlp::MoeMlp(const ModelConfig& config, const Options& options, WeightSource& weights)
-    : hidden_dim_(config.hidden_dim),
-      intermediate_dim_(config.moe_intermediate_dim),
+    : share_(weights.share()),
+      hidden_dim_(config.hidden_dim),
+      intermediate_dim_(weights.RowsOf(ExpertPrefix(0) + "gate_proj.weight")),
       router_(config.router),
       gate_(weights.Matrix({"mlp.gate.weight"})) {
   if (options.score_bias) {
@@ -63,25 +66,34 @@ MoeMlp::MoeMlp(const ModelConfig& config, const Options& options, WeightSource& 
     experts_.down.push_back(weights.Matrix({prefix + "down_proj.weight"}));
   }
   if (config.num_shared_experts > 0) {
-    shared_ = std::make_unique<DenseMlp>(kSharedPrefix, SharedDim(config), weights);
+    shared_ = std::make_unique<DenseMlp>(kSharedPrefix, weights);
   }
 }
 
-void MoeMlp::Forward(const LayerStep& step, ConstMat x, Mat residual) const {
+void MoeMlp::Forward(const LayerStep& step, const Mat& x, const Mat& residual) const {
+  if (x.rows == 0) return;
   const Workspace::Scope scope(step.workspace);
+  step.sharing.Gather(x);
   const Mat logits = step.workspace.Take(x.rows, router_.num_experts, DType::kF32);
   const Mat ids = step.workspace.Take(x.rows, router_.top_k, DType::kI32);
   const Mat scores = step.workspace.Take(x.rows, router_.top_k, DType::kF32);
   step.kernels.Linear(x, *gate_, logits);
   step.kernels.RouteTopK(logits, router_, ids.Row<int32_t>(0), scores.Row<float>(0));
-  if (shared_ != nullptr) shared_->Forward(step, x, residual);
-  step.kernels.MoeMlp(x, ids.Row<int32_t>(0), scores.Row<float>(0), router_.top_k, experts_, residual);
+  Mat sum = residual;
+  if (step.sharing.tp != nullptr) {
+    sum = step.workspace.Take(x.rows, x.cols, x.dtype);
+    std::memset(sum.data, 0, static_cast<size_t>(sum.rows * sum.cols) * DTypeBytes(sum.dtype));
+  }
+  if (shared_ != nullptr) shared_->AddPartial(step, x, sum);
+  step.kernels.MoeMlp(x, ids.Row<int32_t>(0), scores.Row<float>(0), router_.top_k, experts_, sum);
+  if (step.sharing.tp != nullptr) step.sharing.AddSum(step.kernels, step.workspace, sum, residual);
 }
 
 size_t MoeMlp::WorkspaceBytes(int64_t num_tokens, DType dtype) const {
   return Workspace::BytesFor(num_tokens, router_.num_experts, DType::kF32) +
          Workspace::BytesFor(num_tokens, router_.top_k, DType::kI32) +
          Workspace::BytesFor(num_tokens, router_.top_k, DType::kF32) +
+         RowSharing::WorkspaceBytes(share_, num_tokens, hidden_dim_, dtype) +
          (shared_ == nullptr ? 0 : shared_->WorkspaceBytes(num_tokens, dtype));
 }
 

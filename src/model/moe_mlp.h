@@ -23,7 +23,7 @@ class MoeMlp : public Block {
   static void Declare(const ModelConfig& config, const Options& options, int32_t layer, TensorTable& table);
   MoeMlp(const ModelConfig& config, const Options& options, WeightSource& weights);
 
-  void Forward(const LayerStep& step, ConstMat x, Mat residual) const override;
+  void Forward(const LayerStep& step, const Mat& x, const Mat& residual) const override;
   size_t WorkspaceBytes(int64_t num_tokens, DType dtype) const override;
   size_t KernelScratchBytes(int64_t num_tokens) const override;
 
@@ -32,8 +32,9 @@ class MoeMlp : public Block {
     return config.moe_intermediate_dim * config.num_shared_experts;
   }
 
+  const RankShare share_;
   const int64_t hidden_dim_;
-  const int64_t intermediate_dim_;
+  const int64_t intermediate_dim_;  // of an expert, this rank's part of it
   RouterShape router_;
   std::unique_ptr<PackedMat> gate_;  // [num_experts, hidden_dim]
   std::vector<float> score_bias_;    // [num_experts]; empty: none

@@ -15,6 +15,14 @@ namespace {
 constexpr size_t kPieceBytes = size_t{256} << 20;
 constexpr size_t kPageBytes = size_t{2} << 20;  // huge ones: not cut where threads meet
 
+// ", rank 1 of 2".
+std::string ShareText(const RankShare& share) {
+  std::string text;
+  if (share.tp_size > 1) text += fmt::format(", rank {} of {}", share.tp_rank, share.tp_size);
+  if (share.ep_size > 1) text += fmt::format(", experts of {} of {}", share.ep_rank, share.ep_size);
+  return text;
+}
+
 }  // namespace
 
 Result<PackedCacheEntry> FindPackedCacheEntry(const PackedCache& cache, const std::string& model_dir,
@@ -24,9 +32,9 @@ Result<PackedCacheEntry> FindPackedCacheEntry(const PackedCache& cache, const st
   if (layout.empty()) return Unimplemented("kernels {} cannot attach packed weights", kernels.name());
   ASSIGN_OR_RETURN(const std::string checkpoint, CheckpointIdentity(model_dir));
   const std::string key = fmt::format(
-      "checkpoint {}, {}, layers {}-{}{}{}, {}{}, {}", checkpoint, config.architecture, range.first_layer,
+      "checkpoint {}, {}, layers {}-{}{}{}{}, {}{}, {}", checkpoint, config.architecture, range.first_layer,
       range.last_layer, range.has_embedding ? ", embedding" : "", range.has_head ? ", head" : "",
-      DTypeName(dtype), config.quantise_weights ? ", made w8a8-dynamic" : "", layout);
+      ShareText(range.share), DTypeName(dtype), config.quantise_weights ? ", made w8a8-dynamic" : "", layout);
   const std::string name =
       fmt::format("{}-layers-{}-{}-{:016x}.packed", std::filesystem::path(model_dir).filename().string(),
                   range.first_layer, range.last_layer, Checksum(key));

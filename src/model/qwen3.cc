@@ -29,7 +29,7 @@ void DeclareLayer(const ModelConfig& config, int32_t layer, TensorTable& table) 
 DecoderLayer MakeLayer(const ModelConfig& config, int32_t, WeightSource& weights) {
   DecoderLayer layer = MakeNorms(weights);
   layer.attention = std::make_unique<GqaAttention>(config, AttentionOptions(config), weights);
-  layer.mlp = std::make_unique<DenseMlp>("mlp.", config.intermediate_dim, weights);
+  layer.mlp = std::make_unique<DenseMlp>("mlp.", weights);
   return layer;
 }
 

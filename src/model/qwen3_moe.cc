@@ -52,7 +52,7 @@ DecoderLayer MakeLayer(const ModelConfig& config, int32_t layer_idx, WeightSourc
   if (IsSparse(config, layer_idx)) {
     layer.mlp = std::make_unique<MoeMlp>(config, MoeMlp::Options{}, weights);
   } else {
-    layer.mlp = std::make_unique<DenseMlp>("mlp.", config.intermediate_dim, weights);
+    layer.mlp = std::make_unique<DenseMlp>("mlp.", weights);
   }
   return layer;
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "model/model_config.h"
+#include "model/rank_share.h"
 
 namespace penstock {
 
@@ -19,8 +20,10 @@ enum class Shard {
   kReplicated,
   kColumn,  // cut along the output dimension, rows of the file's [out, in]
   kRow,     // cut along the input dimension
-  kExpert,  // whole, on the ranks that have the expert
-  kVocab,   // cut along the vocabulary
+  // Of a routed expert: whole, on the ranks that have it, where experts are spread; else as the two above.
+  kExpertColumn,
+  kExpertRow,
+  kVocab,  // cut along the vocabulary, the rows
 };
 
 // The matrices that quantisation means: all but embedding, head and router.
@@ -39,7 +42,20 @@ struct TensorSpec {
   Projection projection = Projection::kNone;
   bool optional = false;  // may be absent
   int32_t layer = -1;     // -1: not of a layer
+  int64_t unit = 1;  // of the dimension that is cut: stays together (a head). Where there are fewer units
+                     // than ranks, neighbours hold the same one
 };
+
+// The same tensor, to be cut between units only.
+TensorSpec InUnits(int64_t unit, TensorSpec spec);
+
+// What a rank holds of a tensor: rows and columns of the file's; a vector is a column.
+struct TensorPart {
+  int64_t row = 0, rows = 0;
+  int64_t col = 0, cols = 1;
+  bool is_whole = true;
+};
+TensorPart PartOf(const TensorSpec& spec, const RankShare& share);
 
 // The tensors of a norm: NAME.weight and, where an anti-outlier method left one, NAME.bias. Both [size].
 std::vector<TensorSpec> NormSpecs(const std::string& name, int64_t size);

@@ -17,6 +17,7 @@ std::vector<float> WeightSource::Bias(Names modules) {
   std::vector<std::string> matrices;
   for (const std::string& module : modules) matrices.push_back(module + ".weight");
   if (TypeOf(matrices) == WeightType::kW8A8) return {};
+  if (Spec(matrices[0]).shard == Shard::kRow && share_.tp_rank != 0) return {};
   std::vector<float> bias;
   for (const std::string& module : modules) {
     const std::vector<float> part = Vector({module + ".bias"});

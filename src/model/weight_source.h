@@ -39,16 +39,22 @@ Result<WeightType> TypeOfWeight(const ModelConfig& config, const TensorSpec& spe
 
 class WeightSource {
  public:
-  // `config` says how weights are quantised; it outlives the source, as the table does.
-  WeightSource(const TensorTable& table, const ModelConfig& config, DType dtype)
-      : table_(table), config_(config), dtype_(dtype) {}
+  // `config` says how weights are quantised; it outlives the source, as the table does. What is made is
+  // `share`'s part.
+  WeightSource(const TensorTable& table, const ModelConfig& config, DType dtype, const RankShare& share = {})
+      : table_(table), config_(config), dtype_(dtype), share_(share) {}
   virtual ~WeightSource() = default;
 
   const Status& status() const { return status_; }
+  const RankShare& share() const { return share_; }
   size_t held_bytes() const { return held_bytes_; }  // memory that the weights made so far take
 
   void EnterLayer(int32_t layer) { prefix_ = LayerPrefix(layer); }
   void LeaveLayers() { prefix_.clear(); }
+
+  // What the rank has of a tensor.
+  int64_t RowsOf(const std::string& name) const { return PartOfName(name).rows; }
+  int64_t ColsOf(const std::string& name) const { return PartOfName(name).cols; }
 
   using Names = std::initializer_list<std::string>;
 
@@ -62,7 +68,8 @@ class WeightSource {
   NormWeights Norm(const std::string& name);
 
   // The biases of the matrices of these modules, which are one Matrix(), as Linear() takes them. Empty where
-  // the matrices are static W8A8: it is in their quant_bias.
+  // the matrices are static W8A8: it is in their quant_bias; and where the matrix is cut along its input, on
+  // all ranks but the first: it is added once.
   std::vector<float> Bias(Names modules);
 
   // An error unless the matrices of a layer's experts are of one type, and it is not static.
@@ -74,6 +81,7 @@ class WeightSource {
 
  protected:
   const TensorSpec& Spec(const std::string& name) const { return table_.Get(prefix_ + name); }
+  TensorPart PartOfName(const std::string& name) const { return PartOf(Spec(name), share_); }
 
   // The one type of these tensors; kW8A8Dynamic of floats that become int8 when they are loaded. On an error
   // status() is set.
@@ -88,6 +96,7 @@ class WeightSource {
   const TensorTable& table_;
   const ModelConfig& config_;
   const DType dtype_;  // of packed weights
+  const RankShare share_;
   std::string prefix_;
   Status status_;
   size_t held_bytes_ = 0;

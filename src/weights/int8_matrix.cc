@@ -172,6 +172,20 @@ Result<Int8Matrix> QuantiseMatrix(const TensorReader& reader, const std::string&
   return Int8Matrix{StoredMat(view, std::move(values), {}), std::move(scales), 0, 0, {}, {}};
 }
 
+void CutInt8(int64_t row, int64_t rows, int64_t col, int64_t cols, bool adds_bias, Int8Matrix& matrix) {
+  const bool cuts_columns = cols < matrix.weight.view().cols;
+  matrix.weight.Cut(row, rows, col, cols);
+  const auto cut = [&](auto& values) {
+    if (values.empty()) return;
+    values.erase(values.begin(), values.begin() + row);
+    values.resize(rows);
+  };
+  cut(matrix.weight_scale);
+  cut(matrix.deq_scale);
+  cut(matrix.quant_bias);
+  if (cuts_columns && !adds_bias) std::ranges::fill(matrix.quant_bias, 0);
+}
+
 InputQuantisation QuantiseRange(float min, float max) {
   constexpr float kSteps = 255.0f;
   min = std::min(min, 0.0f);

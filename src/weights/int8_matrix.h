@@ -35,6 +35,10 @@ struct Int8Matrix {
 Result<Int8Matrix> ReadInt8Matrix(const TensorReader& reader, const std::string& name, WeightType type,
                                   int64_t rows, int64_t cols);
 
+// Leaves rows [row, row + rows) and columns [col, col + cols) of it. Where columns go, the products of all
+// parts are added up: `adds_bias` says which part keeps the static form's quant_bias, the others' is 0.
+void CutInt8(int64_t row, int64_t rows, int64_t col, int64_t cols, bool adds_bias, Int8Matrix& matrix);
+
 // What a matrix is multiplied with before it is quantised: each row, each column; empty: with nothing.
 struct MatrixFactors {
   std::span<const float> rows;  // [n]

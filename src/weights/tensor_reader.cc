@@ -91,6 +91,19 @@ StoredMat::~StoredMat() {
   if (ref_.file != nullptr) ref_.file->mapping().Drop(ref_.bytes());
 }
 
+void StoredMat::Cut(int64_t row, int64_t rows, int64_t col, int64_t cols) {
+  CHECK(0 <= row && rows >= 0 && row + rows <= view_.rows && 0 <= col && col + cols <= view_.cols);
+  const ConstMat from = view_.Rows(row, rows).Cols(col, cols);
+  view_ = from;
+  if (cols == from.stride) return;
+  Buffer packed(static_cast<size_t>(rows * cols) * DTypeBytes(from.dtype));
+  const Mat to(packed.data(), from.dtype, rows, cols);
+  const size_t row_bytes = static_cast<size_t>(cols) * DTypeBytes(from.dtype);
+  for (int64_t r = 0; r < rows; ++r) std::memcpy(to.RowPtr(r), from.RowPtr(r), row_bytes);
+  own_ = std::move(packed);
+  view_ = to;
+}
+
 StoredMat::StoredMat(StoredMat&& other) noexcept
     : view_(other.view_), own_(std::move(other.own_)), ref_(std::exchange(other.ref_, {})) {}
 

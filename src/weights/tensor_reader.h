@@ -34,6 +34,8 @@ class StoredMat {
   StoredMat& operator=(StoredMat&&) = delete;
 
   const ConstMat& view() const { return view_; }
+  // Leaves rows [row, row + rows) and columns [col, col + cols), without gaps between rows.
+  void Cut(int64_t row, int64_t rows, int64_t col, int64_t cols);
 
  private:
   ConstMat view_;
