@@ -34,6 +34,14 @@ class ForwardingKernels : public Kernels {
   void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) override {
     inner_->Linear(x, w, y, bias, accumulate);
   }
+  int64_t QuantizedCols(const PackedMat& w) const override { return inner_->QuantizedCols(w); }
+  void Quantize(ConstMat x, const PackedMat& w, Mat q, float* scales) override {
+    inner_->Quantize(x, w, q, scales);
+  }
+  void LinearQuantized(ConstMat q, const float* scales, const PackedMat& w, Mat y,
+                       const float* bias) override {
+    inner_->LinearQuantized(q, scales, w, y, bias);
+  }
   void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) override { inner_->Embed(ids, table, y); }
   void RmsNorm(ConstMat x, const float* weight, float eps, Mat y, const float* bias) override {
     inner_->RmsNorm(x, weight, eps, y, bias);

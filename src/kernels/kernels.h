@@ -119,6 +119,9 @@ class PackedKvB {
   virtual PackedImage Image() const { return {}; }
 };
 
+// Positions that a cache may keep in one word, together.
+constexpr int32_t kStoreGrain = 16;
+
 enum class MlaForm {
   kAuto,      // whichever costs less arithmetic for the span
   kExpanded,  // keys and values made from the latents, in bounded segments, for all queries of the span:
@@ -216,6 +219,15 @@ class Kernels {
   virtual void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias = nullptr,
                       bool accumulate = false) = 0;
 
+  // The first half of Linear() where w is held as 8-bit integers: x as it is then multiplied, in the kernels'
+  // own form; so that ranks may exchange it. q: [rows, QuantizedCols(w)], kI8, without gaps; scales: [rows],
+  // of dynamic inputs only. QuantizedCols() is 0 where these kernels have no such halves for w.
+  virtual int64_t QuantizedCols(const PackedMat& /*w*/) const { return 0; }
+  virtual void Quantize(ConstMat /*x*/, const PackedMat& /*w*/, Mat /*q*/, float* /*scales*/) {}
+  // The second half.
+  virtual void LinearQuantized(ConstMat /*q*/, const float* /*scales*/, const PackedMat& /*w*/, Mat /*y*/,
+                               const float* /*bias*/ = nullptr) {}
+
   // y[i] = table[ids[i]]. table: [vocab, hidden] f32, f16 or bf16; y in the activation type.
   virtual void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) = 0;
 
@@ -256,8 +268,9 @@ class Kernels {
   virtual size_t GqaBlockBytes(const GqaShape& shape, int32_t block_size, DType dtype) const = 0;
   virtual size_t MlaBlockBytes(const MlaShape& shape, int32_t block_size, DType dtype) const = 0;
 
-  // Writes the keys and values of the spans' tokens into their blocks. k, v: [tokens, num_kv_heads *
-  // head_dim].
+  // Writes the keys and values of the spans' tokens into their blocks. Of each kStoreGrain positions
+  // (aligned) of a sequence, an earlier one may not be written after a later one. k, v: [tokens, num_kv_heads
+  // * head_dim].
   virtual void GqaStore(ConstMat k, ConstMat v, std::span<const SeqSpan> spans, const GqaShape& shape,
                         const KvLayerView& cache) = 0;
 

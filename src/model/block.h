@@ -40,6 +40,11 @@ struct LayerStep {
   // The rows of x whose output is wanted, which are copied where they are not all.
   Mat QueryRows(const Mat& x) const;
 
+  // y = x · wᵀ (+ bias) of all rows, where the rank has at least those of x that it keeps. What is gathered
+  // is x, or the bytes that it is quantised to, which are half as many.
+  void GatheredProduct(const Mat& x, const PackedMat& w, const float* bias, const Mat& y) const;
+  static size_t GatheredProductBytes(const RankShare& share, int64_t rows, int64_t cols);
+
   // residual += x · wᵀ (+ bias), summed over the ranks that share the product.
   void AddProduct(ConstMat x, const PackedMat& w, const float* bias, const Mat& residual) const;
 };

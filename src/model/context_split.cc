@@ -11,6 +11,13 @@ namespace {
 
 constexpr int64_t kSegmentRows = 512;  // of each rank, that are under way at a time
 
+// Where part i of a span begins, counted from its first token.
+int32_t CutOf(const SeqSpan& span, int i, int num_parts) {
+  if (i == num_parts) return span.len;
+  const auto at = static_cast<int32_t>(span.pos + int64_t{span.len} * i / num_parts);
+  return std::max(0, at / kStoreGrain * kStoreGrain - span.pos);
+}
+
 }  // namespace
 
 void ContextSplit::Cut(const ModelBatch& batch) {
@@ -25,7 +32,7 @@ void ContextSplit::Cut(const ModelBatch& batch) {
   for (size_t chunk = 0; chunk < batch.spans.size(); ++chunk) {
     const SeqSpan& span = batch.spans[chunk];
     for (int part = 0; part < num_parts; ++part) {
-      const auto cut = [&](int i) { return static_cast<int32_t>(int64_t{span.len} * i / num_parts); };
+      const auto cut = [&](int i) { return CutOf(span, i, num_parts); };
       const int32_t begin = cut(part), len = cut(part + 1) - begin;
       if (len == 0) continue;
       const int turn = std::min(part, num_parts - 1 - part);  // 0: head and tail

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/dense_mlp.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -26,28 +27,30 @@ DenseMlp::DenseMlp(const std::string& prefix, WeightSource& weights)
 void DenseMlp::Forward(const LayerStep& step, const Mat& x, const Mat& residual) const {
   if (x.rows == 0) return;
   const Workspace::Scope scope(step.workspace);
-  step.sharing.Gather(x);
-  step.AddProduct(Inner(step, x), *down_, /*bias=*/nullptr, residual);
+  const Mat gate_up = step.workspace.Take(x.rows, 2 * intermediate_dim_, x.dtype);
+  step.GatheredProduct(x, *gate_up_, /*bias=*/nullptr, gate_up);
+  step.AddProduct(Inner(step, gate_up), *down_, /*bias=*/nullptr, residual);
 }
 
 void DenseMlp::AddPartial(const LayerStep& step, const Mat& x, const Mat& sum) const {
   if (x.rows == 0) return;
   const Workspace::Scope scope(step.workspace);
-  step.kernels.Linear(Inner(step, x), *down_, sum, /*bias=*/nullptr, /*accumulate=*/true);
-}
-
-Mat DenseMlp::Inner(const LayerStep& step, const Mat& x) const {
-  const Mat inner = step.workspace.Take(x.rows, intermediate_dim_, x.dtype);
   const Mat gate_up = step.workspace.Take(x.rows, 2 * intermediate_dim_, x.dtype);
   step.kernels.Linear(x, *gate_up_, gate_up);
+  step.kernels.Linear(Inner(step, gate_up), *down_, sum, /*bias=*/nullptr, /*accumulate=*/true);
+}
+
+Mat DenseMlp::Inner(const LayerStep& step, const Mat& gate_up) const {
+  const Mat inner = step.workspace.Take(gate_up.rows, intermediate_dim_, gate_up.dtype);
   step.kernels.SiluMul(gate_up, inner);
   return inner;
 }
 
 size_t DenseMlp::WorkspaceBytes(int64_t num_tokens, DType dtype) const {
+  const size_t after_first = Workspace::BytesFor(num_tokens, intermediate_dim_, dtype) +
+                             RowSharing::WorkspaceBytes(share_, num_tokens, hidden_dim_, dtype);
   return Workspace::BytesFor(num_tokens, 2 * intermediate_dim_, dtype) +
-         Workspace::BytesFor(num_tokens, intermediate_dim_, dtype) +
-         RowSharing::WorkspaceBytes(share_, num_tokens, hidden_dim_, dtype);
+         std::max(after_first, LayerStep::GatheredProductBytes(share_, num_tokens, hidden_dim_));
 }
 
 }  // namespace penstock

@@ -26,7 +26,7 @@ class DenseMlp : public Block {
 
  private:
   // silu(gate) · up, in the workspace.
-  Mat Inner(const LayerStep& step, const Mat& x) const;
+  Mat Inner(const LayerStep& step, const Mat& gate_up) const;
 
   const RankShare share_;
   const int64_t hidden_dim_;

@@ -90,9 +90,8 @@ void GqaAttention::NormRopeStore(const LayerStep& step, const Mat& qkv) const {
 void GqaAttention::Forward(const LayerStep& step, const Mat& x, const Mat& residual) const {
   const Workspace::Scope scope(step.workspace);
   Kernels& kernels = step.kernels;
-  step.sharing.Gather(x);
   const Mat qkv = step.workspace.Take(x.rows, q_dim() + 2 * kv_dim(), x.dtype);
-  if (x.rows > 0) kernels.Linear(x, *qkv_, qkv, DataOrNull(qkv_bias_));
+  step.GatheredProduct(x, *qkv_, DataOrNull(qkv_bias_), qkv);
   NormRopeStore(step, qkv);
 
   if (residual.rows == 0) return;
@@ -107,8 +106,8 @@ size_t GqaAttention::WorkspaceBytes(int64_t num_tokens, DType dtype) const {
   const size_t after_store = Workspace::BytesFor(num_tokens, q_dim(), dtype) +
                              RowSharing::WorkspaceBytes(share_, num_tokens, hidden_dim_, dtype);
   return Workspace::BytesFor(num_tokens, q_dim() + 2 * kv_dim(), dtype) +
-         std::max(after_store,
-                  ContextSplit::WorkspaceBytes(share_.pcp_size, num_tokens, 2 * kv_dim(), dtype));
+         std::max({after_store, LayerStep::GatheredProductBytes(share_, num_tokens, hidden_dim_),
+                   ContextSplit::WorkspaceBytes(share_.pcp_size, num_tokens, 2 * kv_dim(), dtype)});
 }
 
 size_t GqaAttention::KvBlockBytes(const Kernels& kernels, int32_t block_size, DType dtype) const {

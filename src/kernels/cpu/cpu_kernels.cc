@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/checked_math.h"
 #include "base/thread_team.h"
 #include "kernels/cpu/cpu_route.h"
 
@@ -71,6 +72,41 @@ void CpuKernels::Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias
     problem.x = rows.q;
     problem.x_scale = rows.scale;
   }
+  gemm_.Run(std::span(&problem, 1));
+}
+
+// Products read whole groups of 64 bytes.
+int64_t CpuKernels::QuantizedCols(const PackedMat& w) const {
+  const auto& matrix = static_cast<const CpuMatrix&>(w);
+  return matrix.is_int8() ? RoundUp<int64_t>(matrix.k(), 64) : 0;
+}
+
+void CpuKernels::Quantize(ConstMat x, const PackedMat& w, Mat q, float* scales) {
+  CHECK_EQ(q.cols, QuantizedCols(w));
+  CHECK_EQ(q.rows, x.rows);
+  const Int8Input& input = static_cast<const CpuMatrix&>(w).input();
+  ForRows(x.rows, x.cols, [&](int64_t begin, int64_t end) {
+    ops_.quantize_rows({.x = {x.RowPtr(begin), x.stride},
+                        .dtype = x.dtype,
+                        .num_rows = end - begin,
+                        .num_cols = x.cols,
+                        .input_scale = input.scale,
+                        .input_offset = input.offset,
+                        .q = q.Row<uint8_t>(begin),
+                        .q_stride = q.stride,
+                        .scale = scales + begin});
+  });
+}
+
+void CpuKernels::LinearQuantized(ConstMat q, const float* scales, const PackedMat& w, Mat y,
+                                 const float* bias) {
+  CHECK_EQ(q.rows, y.rows);
+  const auto& matrix = static_cast<const CpuMatrix&>(w);
+  const GemmProblem problem{.x = ConstMat(q.data, q.dtype, q.rows, matrix.k(), q.stride),
+                            .x_scale = matrix.input().scale > 0 ? nullptr : scales,
+                            .w = &matrix.panels(),
+                            .y = y,
+                            .bias = bias};
   gemm_.Run(std::span(&problem, 1));
 }
 

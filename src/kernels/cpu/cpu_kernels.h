@@ -41,6 +41,10 @@ class CpuKernels : public Kernels {
   std::unique_ptr<PackedKvB> AttachKvB(const PackedImage& image, const MlaShape& shape) override;
 
   void Linear(ConstMat x, const PackedMat& w, Mat y, const float* bias, bool accumulate) override;
+  int64_t QuantizedCols(const PackedMat& w) const override;
+  void Quantize(ConstMat x, const PackedMat& w, Mat q, float* scales) override;
+  void LinearQuantized(ConstMat q, const float* scales, const PackedMat& w, Mat y,
+                       const float* bias) override;
   void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) override;
   void RmsNorm(ConstMat x, const float* weight, float eps, Mat y, const float* bias) override;
   void AddRmsNorm(Mat residual, ConstMat x, const float* weight, float eps, Mat y,

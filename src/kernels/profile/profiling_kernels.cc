@@ -20,6 +20,14 @@ class ProfilingKernels : public ForwardingKernels {
     Time({"Linear", ArithmeticOf(w), {w.k(), w.n()}}, LinearWork(x, w, y, accumulate),
          [&] { inner_->Linear(x, w, y, bias, accumulate); });
   }
+  void Quantize(ConstMat x, const PackedMat& w, Mat q, float* scales) override {
+    Time(Moves("Quantize"), {0, MatBytes(x) + MatBytes(q)}, [&] { inner_->Quantize(x, w, q, scales); });
+  }
+  void LinearQuantized(ConstMat q, const float* scales, const PackedMat& w, Mat y,
+                       const float* bias) override {
+    Time({"Linear", ArithmeticOf(w), {w.k(), w.n()}}, LinearWork(q, w, y, /*accumulate=*/false),
+         [&] { inner_->LinearQuantized(q, scales, w, y, bias); });
+  }
   void Embed(std::span<const int32_t> ids, ConstMat table, Mat y) override {
     Time(Moves("Embed"), {0, 2 * MatBytes(y)}, [&] { inner_->Embed(ids, table, y); });
   }
