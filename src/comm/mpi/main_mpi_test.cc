@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <numeric>
+#include <string_view>
 #include <vector>
 
 #include "comm/mpi/test_world.h"
@@ -19,8 +19,15 @@ std::unique_ptr<MpiWorld>& World() {
   return world;
 }
 
-int Run() {
-  const auto lookup = [](const char* name) -> const char* { return std::getenv(name); };
+int Run(char** environment) {
+  const auto lookup = [environment](std::string_view name) -> const char* {
+    for (char** entry = environment; *entry != nullptr; ++entry) {
+      const std::string_view text(*entry);
+      if (text.starts_with(name) && text.substr(name.size()).starts_with("="))
+        return *entry + name.size() + 1;
+    }
+    return nullptr;
+  };
   auto world = StartMpiWorld({.launch = DetectMpiLaunch(lookup).value()});
   if (!world.ok()) {
     std::fprintf(stderr, "%s\n", world.status().message().c_str());
@@ -48,7 +55,7 @@ void RunRanks(int size, const std::function<void(Communicator&)>& body) {
 
 }  // namespace penstock
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv, char** environment) {
   ::testing::InitGoogleTest(&argc, argv);
-  return penstock::Run();
+  return penstock::Run(environment);
 }
