@@ -19,6 +19,7 @@
 
 #include "base/status.h"
 #include "comm/communicator.h"
+#include "comm/message_channel.h"
 #include "comm/mpi_launch.h"
 
 namespace penstock {
@@ -57,6 +58,10 @@ class MpiWorld {
   // Its exchanges meet no others. Groups that share ranks are made in the same order by all that they share.
   // The communicator must be gone before Finish().
   virtual std::unique_ptr<Communicator> MakeCommunicator(std::span<const int> ranks) = 0;
+
+  // All ranks. Messages to and from every other rank; must be gone before Finish(). nullptr in a world of one
+  // rank.
+  virtual std::unique_ptr<MessageEndpoint> MakeEndpoint(MessageEndpoint::OnError on_error) = 0;
 
   // Ends every rank of the job now, with this exit code. From any thread; does not return.
   [[noreturn]] virtual void Abort(int exit_code) = 0;

@@ -31,6 +31,8 @@ class OneRankWorld : public MpiWorld {
     return std::move(MakeInprocGroup(1).front());
   }
 
+  std::unique_ptr<MessageEndpoint> MakeEndpoint(MessageEndpoint::OnError) override { return nullptr; }
+
   void Abort(int exit_code) override { std::_Exit(exit_code); }
   Status Finish(int64_t) override { return OkStatus(); }
 

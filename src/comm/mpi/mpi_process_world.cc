@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "comm/mpi/mpi_communicator.h"
+#include "comm/mpi/mpi_endpoint.h"
 #include "comm/mpi/mpi_wait.h"
 
 namespace penstock {
@@ -176,6 +177,10 @@ Status MpiProcessWorld::Agree(const std::string& what, const std::string& value)
 
 std::unique_ptr<Communicator> MpiProcessWorld::MakeCommunicator(std::span<const int> ranks) {
   return MakeMpiCommunicator(comm_, ranks);
+}
+
+std::unique_ptr<MessageEndpoint> MpiProcessWorld::MakeEndpoint(MessageEndpoint::OnError on_error) {
+  return MakeMpiEndpoint(comm_, std::move(on_error));
 }
 
 void MpiProcessWorld::Abort(int exit_code) {

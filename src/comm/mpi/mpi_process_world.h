@@ -33,6 +33,7 @@ class MpiProcessWorld : public MpiWorld {
   Status Share(const Status& own) override;
   Status Agree(const std::string& what, const std::string& value) override;
   std::unique_ptr<Communicator> MakeCommunicator(std::span<const int> ranks) override;
+  std::unique_ptr<MessageEndpoint> MakeEndpoint(MessageEndpoint::OnError on_error) override;
   [[noreturn]] void Abort(int exit_code) override;
   Status Finish(int64_t limit_us) override;
 
