@@ -48,7 +48,7 @@ missing_packages() {
   has_venv || python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
   local libraries=(ca-certificates libboost-dev libsimdjson-dev nlohmann-json3-dev libspdlog-dev libfmt-dev
     libyaml-cpp-dev)
-  $with_tests && libraries+=(libgtest-dev libsimde-dev)
+  $with_tests && libraries+=(libgtest-dev libsimde-dev libopenmpi-dev openmpi-bin)
   local library
   if have dpkg-query; then
     # One query for all; the slow way, one by one, only where something is missing.

@@ -3,22 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
-#include <thread>
 #include <vector>
 
-#include "comm/inproc/inproc_group.h"
+#include "comm/testing/run_ranks.h"
 
 namespace penstock {
 namespace {
-
-// Runs body(comm) for every rank of a group, each on a thread.
-void RunRanks(int size, const std::function<void(Communicator&)>& body) {
-  auto group = MakeInprocGroup(size);
-  std::vector<std::thread> threads;
-  for (auto& comm : group) threads.emplace_back([&body, &comm] { body(*comm); });
-  for (std::thread& thread : threads) thread.join();
-}
 
 const auto kSerial = [](int64_t count, FunctionRef<void(int64_t, int64_t)> body) { body(0, count); };
 

@@ -1,0 +1,15 @@
+# Tests of several processes: every *_mpi_test.cc, and the tests that any Communicator passes, under mpirun.
+file(GLOB mpi_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/mpi/*_mpi_test.cc)
+add_executable(comm_mpi_test ${mpi_tests} collectives_test.cc)
+target_link_libraries(comm_mpi_test PRIVATE penstock_comm MPI::MPI_CXX GTest::gtest)
+penstock_warnings(comm_mpi_test)
+
+# mpi_test(NAME TRANSPORTS ARGS…): four ranks of comm_mpi_test. Without --bind-to none they would share one core.
+function(mpi_test name transports)
+  add_test(NAME ${name} COMMAND ${MPIEXEC_EXECUTABLE} -n 4 --bind-to none --oversubscribe
+                                --mca btl ${transports} $<TARGET_FILE:comm_mpi_test> --gtest_brief=1 ${ARGN})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 60 PROCESSORS 2
+    ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+endfunction()
+mpi_test(comm_mpi vader,self)
+mpi_test(comm_mpi_tcp tcp,self)
