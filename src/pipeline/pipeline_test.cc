@@ -34,7 +34,7 @@ class FakePipeline {
                      .max_model_len = 256,
                      .max_logit_rows = 3};
     std::mutex mutex;
-    auto pipeline = Pipeline::Create(options, [&](int32_t stage) -> Result<RankRuntime> {
+    auto pipeline = Pipeline::Create(options, [&](int32_t stage, int32_t) -> Result<RankRuntime> {
       LayerRange range{stage, stage + 1, stage == 0, stage + 1 == num_stages};
       auto model = std::make_unique<FakeModel>(range, kBlockSize);
       std::lock_guard lock(mutex);
@@ -247,7 +247,7 @@ TEST(PipelineTest, CancelledChunksAreSkippedAndTheirNeighboursUnharmed) {
 TEST(PipelineTest, AStageThatCannotBeMadeIsAnErrorNamingIt) {
   PipelineOptions options;
   options.num_stages = 3;
-  auto pipeline = Pipeline::Create(options, [](int32_t stage) -> Result<RankRuntime> {
+  auto pipeline = Pipeline::Create(options, [](int32_t stage, int32_t) -> Result<RankRuntime> {
     if (stage == 1) return NotFound("tensor x: missing");
     RankRuntime rank;
     rank.team = std::make_unique<ThreadTeam>(1);
