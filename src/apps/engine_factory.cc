@@ -28,7 +28,7 @@ EngineConfig MakeEngineConfig(const RunConfig& run, const EnginePlan& plan) {
   config.scheduler.block_size = run.block_size;
   config.scheduler.num_blocks = plan.memory.num_blocks;
   config.scheduler.max_model_len = plan.options.max_model_len;
-  config.scheduler.num_stages = run.num_stages;
+  config.scheduler.num_stages = run.layout.pp;
   config.scheduler.long_prefill_token_threshold = run.long_prefill_token_threshold;
   config.scheduler.enable_prefix_caching = run.enable_prefix_caching;
   config.scheduler.policy = run.scheduling_policy;
@@ -50,7 +50,8 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
   if (plan.model.quantise_weights) LogInfo("Weights are made 8-bit integers as they are loaded");
   const int64_t begin_us = NowUs();
   PipelineOptions options;
-  options.num_stages = run.num_stages;
+  options.num_stages = plan.layout.pp;
+  options.num_lanes = plan.layout.ranks_per_stage();
   options.model = plan.options;
   Result<std::unique_ptr<Pipeline>> pipeline = [&] {
     Progress progress("Loading weights");
@@ -58,8 +59,10 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
     ranks.model_dir = run.model_dir;
     ranks.config = plan.model;
     ranks.model = plan.options;
-    ranks.ranges = plan.ranges;
-    ranks.cores = plan.cores;
+    ReplicaRanks replica = RanksOfReplica(plan, 0);
+    ranks.ranges = std::move(replica.ranges);
+    ranks.cores = std::move(replica.cores);
+    ranks.groups = MakeLocalGroups(plan.layout);
     ranks.kernel_isa = run.kernel_isa;
     ranks.num_blocks = plan.memory.num_blocks;
     ranks.packed_cache = {run.packed_cache_dir, BuildId()};
@@ -92,7 +95,8 @@ Result<LoadedModel> LoadModelForEngine(const RunConfig& run, EnginePlan plan) {
   // The tokenizer is read beside the weights: both take about as long for a small model.
   auto tokenizer = std::async(std::launch::async, [&run] { return Tokenizer::Load(run.tokenizer_dir); });
   if (run.profile_ops) {
-    for (int32_t i = 0; i < run.num_stages; ++i) loaded.profiles.push_back(std::make_unique<OpProfile>());
+    for (int32_t i = 0; i < loaded.plan.layout.pp; ++i)
+      loaded.profiles.push_back(std::make_unique<OpProfile>());
   }
   ASSIGN_OR_RETURN(loaded.pipeline, LoadPipeline(run, loaded.plan, loaded.profiles));
   ASSIGN_OR_RETURN(loaded.tokenizer, tokenizer.get());

@@ -63,7 +63,7 @@ TEST(SeedCommand, ParsesVerbatim) {
   EXPECT_EQ(flags->List("served-model-name"), (Words{"model"}));
   EXPECT_EQ(flags->Int("tensor-parallel-size"), 8);
   EXPECT_EQ(config->quantization, "ascend");
-  EXPECT_EQ(config->num_stages, 2);
+  EXPECT_EQ(config->layout.pp, 2);
   EXPECT_EQ(config->max_num_seqs, 32);
   EXPECT_EQ(config->max_model_len, 131072);
   EXPECT_EQ(config->max_num_batched_tokens, 32768);

@@ -14,7 +14,6 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "comm/collectives.h"
 
 namespace penstock {
 namespace {
@@ -42,6 +41,10 @@ Stage::Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options
   wanted_hidden_ = Buffer(DTypeBytes(options_.dtype) * options_.max_logit_rows * config.hidden_dim);
   if (lane() > 0) return;
   for (int i = 0; i < runtime_.team->size(); ++i) samplers_.emplace_back(config.vocab_size);
+}
+
+Stage::~Stage() {
+  if (group() != nullptr && told_) group()->Wait(*told_);
 }
 
 void Stage::Execute(StagePacket& packet) {
@@ -77,14 +80,28 @@ void Stage::RunModel(StagePacket& packet) {
 
 void Stage::Decide(StagePacket& packet) {
   const std::vector<Chunk>& chunks = packet.step->chunks;
+  if (group() != nullptr && told_) group()->Wait(*told_);  // they have it long since
   const bool drops = group() == nullptr || model().range().has_embedding;
   decision_.assign(1 + (drops ? chunks.size() : 0), 0);
   if (lane() == 0) {
     decision_[0] = packet.is_void || cancelled_.all();
     for (size_t i = 1; i < decision_.size(); ++i) decision_[i] = cancelled_.Contains(chunks[i - 1].seq);
   }
-  if (group() != nullptr) Broadcast(*group(), 0, decision_.data(), decision_.size());
+  if (group() != nullptr) ShareDecision();
   packet.is_void = decision_[0] != 0;
+}
+
+void Stage::ShareDecision() {
+  if (lane() > 0) {
+    const RecvPart part{.peer = 0, .data = decision_.data(), .bytes = decision_.size()};
+    group()->Exchange({}, std::span(&part, 1));
+    return;
+  }
+  decision_sends_.clear();
+  for (int peer = 1; peer < group()->size(); ++peer) {
+    decision_sends_.push_back({.peer = peer, .data = decision_.data(), .bytes = decision_.size()});
+  }
+  told_ = group()->Begin(decision_sends_, {});  // the leader does not wait for the others
 }
 
 void Stage::DropChunks(StagePacket& packet) {

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -41,6 +42,8 @@ class Stage {
   // `cancelled` outlives the stage.
   Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options, const CancelSet& cancelled);
 
+  ~Stage();
+
   // Of the rank: 0 where it leads its stage.
   int32_t lane() const { return group() != nullptr ? group()->rank() : 0; }
 
@@ -57,6 +60,7 @@ class Stage {
   // What is to be done with the packet, the same on every rank of the stage: sets packet.is_void and fills
   // decision_.
   void Decide(StagePacket& packet);
+  void ShareDecision();
   void DropChunks(StagePacket& packet);
   void RunModel(StagePacket& packet);
   ModelBatch MakeBatch(const StagePacket& packet);
@@ -83,6 +87,8 @@ class Stage {
   std::vector<int32_t> token_ids_, positions_;
   std::vector<SeqSpan> spans_;
   std::vector<uint8_t> decision_;  // whether to drop all, then each chunk
+  std::vector<SendPart> decision_sends_;
+  std::optional<Communicator::Ticket> told_;  // of the leader: decision_ is being read until it is waited for
   std::vector<WantedRow> wanted_;
   std::vector<int32_t> wanted_rows_;
   std::vector<Sampler> samplers_;  // one for each thread of the team; lane 0 of the last stage only
