@@ -115,7 +115,7 @@ Result<Json> FindSchedulerConfig(const Json& config, std::vector<std::string>* w
       found[key] = value;
     } else if (key != "scheduler_config" && key != kFlashComm) {
       return Unimplemented("additional_config.{}: not a known key; known: scheduler_config, {}, {}", key,
-                           kFlashComm, KnownKeys());
+                           KnownKeys(), kFlashComm);
     }
   }
   if (!config.contains("scheduler_config") || config["scheduler_config"].is_null()) return found;
