@@ -6,6 +6,7 @@
 #include "apps/build_id.h"
 #include "apps/planner_setup.h"
 #include "apps/progress.h"
+#include "apps/sequence_parallel.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine_config.h"
@@ -75,6 +76,7 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
   LogInfo("Loading weights took {:.2f} seconds", seconds);
   LogInfo("Model loading took {:.2f} GiB memory and {:.6f} seconds",
           static_cast<double>(plan.memory.weight_bytes) / kGiB, seconds);
+  RETURN_IF_ERROR(ChooseSequenceParallel(run, plan, **pipeline));
   return pipeline;
 }
 

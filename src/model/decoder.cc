@@ -16,7 +16,7 @@
 namespace penstock {
 namespace {
 
-constexpr int64_t kMinSavedRows = 16;  // that are worth it
+constexpr int64_t kMinSavedRows = 16;                  // that are worth it
 constexpr size_t kKernelBaseBytes = size_t{64} << 20;  // scratch of the kernels' threads
 
 // Rows of logits, those of this rank's part of the vocabulary beside them, and those of the others.

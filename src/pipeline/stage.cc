@@ -73,7 +73,7 @@ void Stage::RunModel(StagePacket& packet) {
   }
   runtime_.model->Forward(batch, hidden);
   packet.hidden_is_own_rows = false;
-  packet.own_rows = model().OwnRows(batch, hidden);
+  packet.own_rows = group() != nullptr ? model().OwnRows(batch, hidden) : hidden;
   if (model().range().has_head) ComputeLogits(batch, hidden);
   if (profile != nullptr) profile->EndStep();
 }
