@@ -27,8 +27,10 @@ Result<std::vector<int32_t>> AutoPartition(const RunConfig& run, const EnginePla
   const int32_t len = default_plan.options.max_model_len;
   ASSIGN_OR_RETURN(LayerCosts costs, PromptCosts(default_plan.model, len));
   std::vector<int32_t> partition;
-  for (const LayerRange& range : default_plan.ranges)
+  for (int32_t stage = 0; stage < run.layout.pp; ++stage) {
+    const LayerRange& range = default_plan.ranges[default_plan.Leader(static_cast<size_t>(stage))];
     partition.push_back(range.last_layer - range.first_layer);
+  }
 
   const CostModelKey key = MakeCostModelKey(run, default_plan);
   const LoadedCostModel loaded = LoadCostModel(CostModelPath(run, key), key);
@@ -39,7 +41,7 @@ Result<std::vector<int32_t>> AutoPartition(const RunConfig& run, const EnginePla
   const bool is_measured =
       !measured.empty() && std::ranges::all_of(measured, [](double time_us) { return time_us > 0; });
   if (is_measured) costs = ScaleToMeasured(std::move(costs), partition, measured);
-  ASSIGN_OR_RETURN(const std::vector<int32_t> balanced, BalancedStagePartition(costs, run.num_stages));
+  ASSIGN_OR_RETURN(const std::vector<int32_t> balanced, BalancedStagePartition(costs, run.layout.pp));
   LogInfo("--pp-layer-partition auto: {} (by default {}), by {}", fmt::join(balanced, ","),
           fmt::join(partition, ","),
           is_measured ? "the measured times of the default" : "the operations of each layer");

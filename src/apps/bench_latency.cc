@@ -128,7 +128,7 @@ Status BenchLatency(CommandSetup setup) {
   ASSIGN_OR_RETURN(const BenchOptions options, ReadOptions(setup, is_comparison));
   ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(setup.run));
   RETURN_IF_ERROR(CheckBenchLength(options, plan.options.max_model_len));
-  LogInfo("Pipeline of {}: {}", setup.run.num_stages, FormatStages(plan));
+  LogInfo("{}", FormatPipeline(plan));
   return is_comparison ? ComparePolicies(setup, std::move(plan), options)
                        : MeasureLatency(setup, std::move(plan), options);
 }

@@ -68,7 +68,7 @@ Status Calibrate(CommandSetup setup) {
   }
   ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(run));
   ASSIGN_OR_RETURN(const BenchOptions options, RecipeOptions(setup.flags, plan.options.max_model_len));
-  LogInfo("Pipeline of {}: {}", run.num_stages, FormatStages(plan));
+  LogInfo("{}", FormatPipeline(plan));
   ASSIGN_OR_RETURN(const LoadedModel model, LoadModelForEngine(run, std::move(plan)));
   ASSIGN_OR_RETURN(PipelineCost cost, ObtainPipelineCost(run, model.plan, *model.pipeline));
   if (!cost.model.known()) return Internal("the pipeline could not be calibrated");

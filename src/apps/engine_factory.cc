@@ -6,6 +6,7 @@
 #include "apps/build_id.h"
 #include "apps/planner_setup.h"
 #include "apps/progress.h"
+#include "apps/sequence_parallel.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine_config.h"
@@ -28,7 +29,7 @@ EngineConfig MakeEngineConfig(const RunConfig& run, const EnginePlan& plan) {
   config.scheduler.block_size = run.block_size;
   config.scheduler.num_blocks = plan.memory.num_blocks;
   config.scheduler.max_model_len = plan.options.max_model_len;
-  config.scheduler.num_stages = run.num_stages;
+  config.scheduler.num_stages = run.layout.pp;
   config.scheduler.long_prefill_token_threshold = run.long_prefill_token_threshold;
   config.scheduler.enable_prefix_caching = run.enable_prefix_caching;
   config.scheduler.policy = run.scheduling_policy;
@@ -50,7 +51,8 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
   if (plan.model.quantise_weights) LogInfo("Weights are made 8-bit integers as they are loaded");
   const int64_t begin_us = NowUs();
   PipelineOptions options;
-  options.num_stages = run.num_stages;
+  options.num_stages = plan.layout.pp;
+  options.num_lanes = plan.layout.ranks_per_stage();
   options.model = plan.options;
   Result<std::unique_ptr<Pipeline>> pipeline = [&] {
     Progress progress("Loading weights");
@@ -58,8 +60,10 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
     ranks.model_dir = run.model_dir;
     ranks.config = plan.model;
     ranks.model = plan.options;
-    ranks.ranges = plan.ranges;
-    ranks.cores = plan.cores;
+    ReplicaRanks replica = RanksOfReplica(plan, 0);
+    ranks.ranges = std::move(replica.ranges);
+    ranks.cores = std::move(replica.cores);
+    ranks.groups = MakeLocalGroups(plan.layout);
     ranks.kernel_isa = run.kernel_isa;
     ranks.num_blocks = plan.memory.num_blocks;
     ranks.packed_cache = {run.packed_cache_dir, BuildId()};
@@ -72,6 +76,7 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
   LogInfo("Loading weights took {:.2f} seconds", seconds);
   LogInfo("Model loading took {:.2f} GiB memory and {:.6f} seconds",
           static_cast<double>(plan.memory.weight_bytes) / kGiB, seconds);
+  RETURN_IF_ERROR(ChooseSequenceParallel(run, plan, **pipeline));
   return pipeline;
 }
 
@@ -92,7 +97,8 @@ Result<LoadedModel> LoadModelForEngine(const RunConfig& run, EnginePlan plan) {
   // The tokenizer is read beside the weights: both take about as long for a small model.
   auto tokenizer = std::async(std::launch::async, [&run] { return Tokenizer::Load(run.tokenizer_dir); });
   if (run.profile_ops) {
-    for (int32_t i = 0; i < run.num_stages; ++i) loaded.profiles.push_back(std::make_unique<OpProfile>());
+    for (int32_t i = 0; i < loaded.plan.layout.pp; ++i)
+      loaded.profiles.push_back(std::make_unique<OpProfile>());
   }
   ASSIGN_OR_RETURN(loaded.pipeline, LoadPipeline(run, loaded.plan, loaded.profiles));
   ASSIGN_OR_RETURN(loaded.tokenizer, tokenizer.get());

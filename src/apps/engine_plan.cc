@@ -8,7 +8,9 @@
 #include "base/affinity.h"
 #include "base/thread_team.h"
 #include "kernels/kernels.h"
+#include "model/check_share.h"
 #include "pipeline/local_ranks.h"
+#include "pipeline/rank_groups.h"
 #include "plan/stage_partition.h"
 
 namespace penstock {
@@ -35,13 +37,15 @@ Result<int32_t> ResolveMaxModelLen(const RunConfig& run, const ModelConfig& mode
   return static_cast<int32_t>(*run.max_model_len);
 }
 
-std::vector<LayerRange> MakeRanges(const std::vector<int32_t>& layers) {
+// Of every rank of the world.
+std::vector<LayerRange> MakeRanges(const ParallelLayout& layout, const std::vector<int32_t>& layers) {
+  std::vector<int32_t> begins = {0};
+  for (const int32_t count : layers) begins.push_back(begins.back() + count);
   std::vector<LayerRange> ranges;
-  int32_t first = 0;
-  for (size_t stage = 0; stage < layers.size(); ++stage) {
-    const int32_t last = first + layers[stage];
-    ranges.push_back({first, last, stage == 0, stage + 1 == layers.size()});
-    first = last;
+  for (int32_t rank = 0; rank < layout.world_size(); ++rank) {
+    const int32_t stage = CoordsOf(layout, rank).pp;
+    ranges.push_back(
+        {begins[stage], begins[stage + 1], stage == 0, stage + 1 == layout.pp, ShareOf(layout, rank)});
   }
   return ranges;
 }
@@ -50,24 +54,24 @@ std::vector<LayerRange> MakeRanges(const std::vector<int32_t>& layers) {
 Status CutLayers(const RunConfig& run, EnginePlan* plan) {
   const int32_t num_layers = plan->model.num_layers;
   if (run.layer_partition.empty() || run.layer_partition == kAutoPartition) {
-    ASSIGN_OR_RETURN(const std::vector<int32_t> layers, DefaultStagePartition(num_layers, run.num_stages));
-    plan->ranges = MakeRanges(layers);
+    ASSIGN_OR_RETURN(const std::vector<int32_t> layers, DefaultStagePartition(num_layers, run.layout.pp));
+    plan->ranges = MakeRanges(plan->layout, layers);
   } else {
     ASSIGN_OR_RETURN(const std::vector<int32_t> layers,
-                     ParseStagePartition(run.layer_partition, num_layers, run.num_stages));
-    plan->ranges = MakeRanges(layers);
+                     ParseStagePartition(run.layer_partition, num_layers, run.layout.pp));
+    plan->ranges = MakeRanges(plan->layout, layers);
   }
   if (run.layer_partition != kAutoPartition) return OkStatus();
   ASSIGN_OR_RETURN(const std::vector<int32_t> layers, AutoPartition(run, *plan));
-  plan->ranges = MakeRanges(layers);
+  plan->ranges = MakeRanges(plan->layout, layers);
   return OkStatus();
 }
 
-// Buffers that are the pipeline's own: the hidden states of the steps between stages, and the last stage's
-// logits.
-uint64_t PipelineBytes(const EnginePlan& plan, int32_t num_stages) {
+// Buffers of a lane that are the pipeline's own: the hidden states of the steps between stages, and the last
+// stage's logits.
+uint64_t LaneBytes(const EnginePlan& plan) {
   const uint64_t hidden_bytes = plan.model.hidden_dim * DTypeBytes(plan.options.dtype);
-  const auto in_flight = static_cast<uint64_t>(NumHiddenBuffers(num_stages));
+  const auto in_flight = static_cast<uint64_t>(NumHiddenBuffers(plan.layout.pp));
   const uint64_t logits_bytes = uint64_t{4} * plan.model.vocab_size + hidden_bytes;
   return in_flight * plan.options.max_batched_tokens * hidden_bytes +
          plan.options.max_logit_rows * logits_bytes;
@@ -78,9 +82,10 @@ Result<MemoryRequest> MakeMemoryRequest(const RunConfig& run, const EnginePlan& 
   MemoryRequest request;
   for (const LayerRange& range : plan.ranges) {
     ASSIGN_OR_RETURN(const ModelMemory memory, EstimateModelMemory(plan.model, range, plan.options, kernels));
-    request.ranks.push_back({memory.weight_bytes, memory.activation_bytes, memory.kv_block_bytes});
+    const uint64_t lane_bytes = range.has_head ? LaneBytes(plan) : 0;
+    request.ranks.push_back(
+        {memory.weight_bytes, memory.activation_bytes + lane_bytes, memory.kv_block_bytes});
   }
-  request.ranks.back().activation_bytes += PipelineBytes(plan, run.num_stages);
   ASSIGN_OR_RETURN(const HostMemory host, ReadHostMemory());
   request.free_bytes = host.free_bytes;
   request.utilization = run.memory_utilization;
@@ -91,6 +96,23 @@ Result<MemoryRequest> MakeMemoryRequest(const RunConfig& run, const EnginePlan& 
   request.kv_cache_bytes = run.kv_cache_bytes;
   request.num_blocks = run.num_blocks;
   return request;
+}
+
+// Sets plan->layout and cores. The model is known.
+Status PlanRanks(const RunConfig& run, EnginePlan* plan) {
+  plan->layout = run.layout;
+  if (plan->model.num_experts == 0) plan->layout.expert_parallel = false;
+  RETURN_IF_ERROR(CheckShare(plan->model, ShareOf(plan->layout, 0)));
+  const std::vector<int> cores = UsableCores();
+  const auto num_ranks = static_cast<size_t>(plan->layout.world_size());
+  if (num_ranks > cores.size() && !run.allow_oversubscription) {
+    return InvalidArgument(
+        "{} ranks ({}) on {} core{}: got more ranks than cores, expected at most as many; "
+        "--allow-oversubscription starts them all the same",
+        num_ranks, LayoutName(plan->layout), cores.size(), cores.size() == 1 ? "" : "s");
+  }
+  plan->cores = AssignCores(cores, plan->layout.world_size(), run.threads_per_rank.value_or(0));
+  return OkStatus();
 }
 
 // "0-3,8".
@@ -136,7 +158,7 @@ Result<EnginePlan> PlanEngine(const RunConfig& run) {
   plan.options.max_batched_tokens =
       static_cast<int32_t>(std::min<int64_t>(run.max_num_batched_tokens, most_tokens));
   plan.options.max_logit_rows = std::min({run.max_num_seqs, plan.options.max_batched_tokens, kMaxLogitRows});
-  plan.cores = AssignCores(UsableCores(), run.num_stages, run.threads_per_rank.value_or(0));
+  RETURN_IF_ERROR(PlanRanks(run, &plan));
   ThreadTeam team(1);  // kernels are made only to be asked for their name and for sizes
   ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels, MakeKernelsByName(run.kernel_isa, team));
   plan.kernels = kernels->name();
@@ -149,16 +171,35 @@ Result<EnginePlan> PlanEngine(const RunConfig& run) {
   return plan;
 }
 
-std::string FormatStage(const EnginePlan& plan, size_t stage) {
-  const LayerRange& range = plan.ranges[stage];
-  return fmt::format("layers {}-{}, core{} {}", range.first_layer, range.last_layer - 1,
-                     plan.cores[stage].size() == 1 ? "" : "s", FormatCores(plan.cores[stage]));
+ReplicaRanks RanksOfReplica(const EnginePlan& plan, int32_t dp_idx) {
+  const auto begin = static_cast<ptrdiff_t>(dp_idx) * plan.layout.ranks_per_replica();
+  const ptrdiff_t end = begin + plan.layout.ranks_per_replica();
+  return {{plan.ranges.begin() + begin, plan.ranges.begin() + end},
+          {plan.cores.begin() + begin, plan.cores.begin() + end}};
 }
 
-std::string FormatStages(const EnginePlan& plan) {
-  std::string text;
-  for (size_t stage = 0; stage < plan.ranges.size(); ++stage) {
-    text += fmt::format("{}stage {}: {}", stage == 0 ? "" : "; ", stage, FormatStage(plan, stage));
+std::string FormatStage(const EnginePlan& plan, size_t stage) {
+  const size_t leader = plan.Leader(stage), end = plan.Leader(stage + 1);
+  const LayerRange& range = plan.ranges[leader];
+  std::string text = fmt::format("layers {}-{}, ", range.first_layer, range.last_layer - 1);
+  if (end - leader > 1) text += fmt::format("ranks {}-{}, ", leader, end - 1);
+  text += end - leader == 1 && plan.cores[leader].size() == 1 ? "core" : "cores";
+  for (size_t rank = leader; rank < end; ++rank) {
+    text += (rank == leader ? " " : "; ") + FormatCores(plan.cores[rank]);
+  }
+  return text;
+}
+
+std::string FormatPipeline(const EnginePlan& plan) {
+  const int32_t num_stages = plan.layout.pp, num_ranks = plan.layout.ranks_per_stage();
+  std::string text = fmt::format("Pipeline of {}", num_stages);
+  if (num_ranks > 1) {
+    text += fmt::format(" stage{} x {} ranks ({})", num_stages == 1 ? "" : "s", num_ranks,
+                        LayoutName(plan.layout));
+  }
+  for (int32_t stage = 0; stage < num_stages; ++stage) {
+    text += fmt::format("{}stage {}: {}", stage == 0 ? ": " : "; ", stage,
+                        FormatStage(plan, static_cast<size_t>(stage)));
   }
   return text;
 }

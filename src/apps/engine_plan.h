@@ -11,6 +11,7 @@
 #include "apps/run_config.h"
 #include "base/status.h"
 #include "model/model.h"
+#include "plan/parallel_layout.h"
 
 namespace penstock {
 
@@ -18,20 +19,32 @@ namespace penstock {
 struct EnginePlan {
   ModelConfig model;
   ModelOptions options;                 // dtype, block size and lengths as resolved
-  std::vector<LayerRange> ranges;       // [num_stages]
-  std::vector<std::vector<int>> cores;  // [num_stages]
+  ParallelLayout layout;                // expert_parallel only where there are experts
+  std::vector<LayerRange> ranges;       // [world_size], with their shares
+  std::vector<std::vector<int>> cores;  // [world_size]
   std::string kernels;                  // as --kernel-isa names them, "auto" resolved
   MemoryPlan memory;
   uint64_t free_bytes = 0;
+
+  // The rank that leads a stage of replica 0.
+  size_t Leader(size_t stage) const { return stage * static_cast<size_t>(layout.ranks_per_stage()); }
 };
+
+// The ranks of one replica, stage by stage.
+struct ReplicaRanks {
+  std::vector<LayerRange> ranges;
+  std::vector<std::vector<int>> cores;
+};
+ReplicaRanks RanksOfReplica(const EnginePlan& plan, int32_t dp_idx);
 
 // kInvalidArgument, kUnimplemented, kNotFound or kResourceExhausted: what is wrong, and what to change.
 Result<EnginePlan> PlanEngine(const RunConfig& run);
 
-// "layers 0-14, core 0".
+// Of replica 0: "layers 0-14, core 0", or "layers 0-14, ranks 0-1, cores 0; 1".
 std::string FormatStage(const EnginePlan& plan, size_t stage);
 
-// "stage 0: layers 0-14, core 0; stage 1: layers 15-29, core 1".
-std::string FormatStages(const EnginePlan& plan);
+// "Pipeline of 2: stage 0: layers 0-14, core 0; stage 1: layers 15-29, core 1", or "Pipeline of 2 stages x 2
+// ranks (pp2tp2): …".
+std::string FormatPipeline(const EnginePlan& plan);
 
 }  // namespace penstock

@@ -31,6 +31,8 @@ Result<Environment> ReadEnvironment(const std::function<const char*(const char* 
   const std::string allow = text("VLLM_ALLOW_LONG_MAX_MODEL_LEN");
   env.allow_long_max_model_len = allow == "1" || allow == "true" || allow == "True";
   const std::string balance = text("VLLM_ASCEND_BALANCE_SCHEDULING");
+  const std::string flashcomm1 = text("VLLM_ASCEND_ENABLE_FLASHCOMM1");
+  env.flashcomm1 = !flashcomm1.empty() && flashcomm1 != "0";
   env.balance_scheduling = !balance.empty() && balance != "0";
   if (const std::string cache = text("XDG_CACHE_HOME"); cache.starts_with('/')) {
     env.cache_dir = cache + "/penstock";  // the XDG specification: a relative path is to be ignored

@@ -36,7 +36,27 @@ constexpr FlagSpec kImplementedFlags[] = {
     {"max-logprobs", "", kInt, kDo, "ModelConfig", "20",
      "Most log-probabilities that a request may ask for at each token. -1: the whole vocabulary.", "", -1},
     {"pipeline-parallel-size", "-pp", kInt, kDo, "ParallelConfig", "1",
-     "Number of pipeline stages. Each is one rank, with its own cores and its own layers.", "", 1, 1024},
+     "Number of pipeline stages, each with its own layers.", "", 1, 1024},
+    {"tensor-parallel-size", "-tp", kInt, kDo, "ParallelConfig", "1",
+     "Ranks of each stage that share its matrices: attention heads, inner dimensions and the vocabulary are "
+     "cut among them.",
+     "", 1, 1024},
+    {"prefill-context-parallel-size", "-pcp", kInt, kDo, "ParallelConfig", "1",
+     "Ranks of each stage (times --tensor-parallel-size) that share the tokens of its chunks.", "", 1, 1024},
+    {"data-parallel-size", "-dp", kInt, kDo, "ParallelConfig", "1",
+     "Replicas of the whole model. More than 1 is not implemented yet.", "", 1, 1024},
+    {"enable-expert-parallel", "-ep", kBool, kDo, "ParallelConfig", "false",
+     "Spread whole experts over the ranks of a stage, in place of cutting each of them among the "
+     "tensor-parallel ranks."},
+    {"enable-sequence-parallel", "", kBool, kDo, "penstock", "false",
+     "With --tensor-parallel-size: between layers each rank has its share of the tokens only, in steps that "
+     "are large enough for that to pay. Also read from VLLM_ASCEND_ENABLE_FLASHCOMM1 and "
+     "--additional-config.enable_flashcomm1."},
+    {"sequence-parallel-min-tokens", "", kSize, kDo, "penstock", "",
+     "Tokens of a step that are enough for that. Unset: measured at start.", "", 1,
+     std::numeric_limits<int32_t>::max()},
+    {"allow-oversubscription", "", kBool, kDo, "penstock", "false",
+     "Start with more ranks than cores: for tests, since ranks then wait for each other's cores."},
     {"pp-layer-partition", "", kString, kDo, "penstock", "",
      "Layers of each stage: 16,14. Unset: as even as possible. auto: balanced by what layers cost, measured "
      "or counted. Also read from VLLM_PP_LAYER_PARTITION."},

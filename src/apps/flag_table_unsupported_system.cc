@@ -11,12 +11,6 @@ using enum FlagKind;
 constexpr FlagClass kNo = FlagClass::kUnsupported;
 
 constexpr FlagSpec kUnsupportedSystemFlags[] = {
-    {"tensor-parallel-size", "-tp", kInt, kNo, "ParallelConfig", "1",
-     "not implemented yet; use --pipeline-parallel-size and --threads-per-rank", "", 1, 1024},
-    {"data-parallel-size", "-dp", kInt, kNo, "ParallelConfig", "1",
-     "not implemented yet; start one server for each replica", "", 1, 1024},
-    {"prefill-context-parallel-size", "-pcp", kInt, kNo, "ParallelConfig", "1", "not implemented yet", "", 1,
-     1024},
     {"decode-context-parallel-size", "-dcp", kInt, kNo, "ParallelConfig", "1", "not implemented yet", "", 1,
      1024},
     {"dcp-comm-backend", "", kString, kNo, "ParallelConfig", "",

@@ -63,7 +63,7 @@ TEST(SeedCommand, ParsesVerbatim) {
   EXPECT_EQ(flags->List("served-model-name"), (Words{"model"}));
   EXPECT_EQ(flags->Int("tensor-parallel-size"), 8);
   EXPECT_EQ(config->quantization, "ascend");
-  EXPECT_EQ(config->num_stages, 2);
+  EXPECT_EQ(config->layout.pp, 2);
   EXPECT_EQ(config->max_num_seqs, 32);
   EXPECT_EQ(config->max_model_len, 131072);
   EXPECT_EQ(config->max_num_batched_tokens, 32768);
@@ -78,24 +78,49 @@ TEST(SeedCommand, ParsesVerbatim) {
   EXPECT_EQ(config->profiling_chunk->min_chunk, 4096);
 }
 
-TEST(SeedCommand, StartNamesTheFirstFlagThatIsNotImplemented) {
-  const Status status = CheckSupported(*Parse(kSeedCommand));
-  EXPECT_EQ(status.code(), StatusCode::kUnimplemented);
-  EXPECT_TRUE(status.message().starts_with("--tensor-parallel-size 8: not implemented yet"))
-      << status.message();
-
-  Words without_tp = kSeedCommand;
-  without_tp[10] = "1";
-  EXPECT_TRUE(CheckSupported(*Parse(without_tp)).ok());
+TEST(SeedCommand, IsSupportedAsItStands) {
+  const auto flags = *Parse(kSeedCommand);
+  EXPECT_TRUE(CheckSupported(flags).ok()) << CheckSupported(flags).message();
+  const auto config = *ResolveRunConfig(flags, Environment{});
+  EXPECT_EQ(config.layout, (ParallelLayout{.pp = 2, .tp = 8, .expert_parallel = true}));
 }
 
 TEST(SeedCommand, SaysWhichFlagsHaveNoEffect) {
-  EXPECT_EQ(
-      NoOpLines(*Parse(kSeedCommand)),
-      (Words{
-          "--enable-expert-parallel has no effect: experts are spread over tensor and data parallel ranks; a "
-          "stage has one rank",
-          "--trust-remote-code has no effect: code from a checkpoint is never run"}));
+  EXPECT_EQ(NoOpLines(*Parse(kSeedCommand)),
+            (Words{"--trust-remote-code has no effect: code from a checkpoint is never run"}));
+}
+
+TEST(ParallelFlags, MakeALayout) {
+  const auto resolve = [](Words words, const Environment& env = {}) {
+    words.insert(words.begin(), "model");
+    return ResolveRunConfig(*Parse(words), env);
+  };
+  EXPECT_EQ(resolve({})->layout, ParallelLayout{});
+  EXPECT_EQ(resolve({"-pp", "2", "-tp", "3", "-pcp", "4", "-ep"})->layout,
+            (ParallelLayout{.pp = 2, .pcp = 4, .tp = 3, .expert_parallel = true}));
+  EXPECT_EQ(resolve({"-dp", "2"}).status().code(), StatusCode::kUnimplemented);
+  EXPECT_FALSE(resolve({})->allow_oversubscription);
+  EXPECT_TRUE(resolve({"--allow-oversubscription"})->allow_oversubscription);
+  EXPECT_EQ(ParseError({"-tp", "0"}), "--tensor-parallel-size: got 0, expected 1 to 1024");
+}
+
+TEST(ParallelFlags, SequenceParallelismHasThreeSwitches) {
+  const auto resolve = [](Words words, bool flashcomm1) {
+    words.insert(words.begin(), "model");
+    return ResolveRunConfig(*Parse(words), Environment{.flashcomm1 = flashcomm1})->sequence_parallel;
+  };
+  EXPECT_FALSE(resolve({}, false));
+  EXPECT_TRUE(resolve({"--enable-sequence-parallel"}, false));
+  EXPECT_TRUE(resolve({}, true));
+  EXPECT_TRUE(resolve({"--additional-config", R"({"enable_flashcomm1": true})"}, false));
+  EXPECT_FALSE(resolve({"--no-enable-sequence-parallel"}, true));
+  EXPECT_FALSE(resolve(
+      {"--no-enable-sequence-parallel", "--additional-config", R"({"enable_flashcomm1": true})"}, false));
+  EXPECT_FALSE(
+      ResolveRunConfig(*Parse({"model", "--additional-config", R"({"enable_flashcomm1": 1})"}), {}).ok());
+  EXPECT_EQ(ResolveRunConfig(*Parse({"model", "--sequence-parallel-min-tokens", "1K"}), {})
+                ->sequence_parallel_min_tokens,
+            1024);
 }
 
 TEST(Flags, EveryWayToWriteAValue) {
@@ -214,13 +239,13 @@ TEST(Flags, HelpAndVersion) {
 
 TEST(Flags, UnsupportedOnesPassWithHarmlessValues) {
   for (const Words& words :
-       {Words{"-tp", "1"}, Words{"--no-enable-lora"}, Words{"--load-format", "safetensors"},
+       {Words{"-dcp", "1"}, Words{"--no-enable-lora"}, Words{"--load-format", "safetensors"},
         Words{"--watermark", "0"}, Words{"--speculative-config", "{}"}, Words{"--uds="},
         Words{"--scheduler-cls="}, Words{"--enable-chunked-prefill"}}) {
     EXPECT_TRUE(CheckSupported(*Parse(words)).ok()) << words[0];
   }
   for (const Words& words :
-       {Words{"-tp", "2"}, Words{"--enable-lora"}, Words{"--load-format", "gguf"},
+       {Words{"-dcp", "2"}, Words{"--enable-lora"}, Words{"--load-format", "gguf"},
         Words{"--watermark", "0.1"}, Words{"--speculative-config", "{\"method\": \"x\"}"}, Words{"--uds=/x"},
         Words{"--scheduler-cls", "x"}, Words{"--no-enable-chunked-prefill"}}) {
     const Status status = CheckSupported(*Parse(words));

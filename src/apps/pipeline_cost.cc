@@ -28,7 +28,7 @@ bool MustCalibrate(const RunConfig& run, const PipelineCost& cost) {
 Calibrator MakeCalibrator(const RunConfig& run, const EnginePlan& plan) {
   const int64_t room = int64_t{plan.memory.num_blocks} * plan.options.block_size;
   return Calibrator(
-      {.num_stages = run.num_stages,
+      {.num_stages = run.layout.pp,
        .limits = {.max_chunk = plan.options.max_batched_tokens,
                   .max_len = static_cast<int32_t>(std::min<int64_t>(plan.options.max_model_len, room)),
                   .max_num_seqs = std::min(run.max_num_seqs, plan.options.max_batched_tokens),
@@ -71,7 +71,7 @@ Status MeasureOnce(const RunConfig& run, const EnginePlan& plan, Executor& execu
     });
   }();
   if (status.code() == StatusCode::kUnavailable) return status;
-  CostEstimator estimator(run.num_stages);
+  CostEstimator estimator(run.layout.pp);
   if (!status.ok() || !estimator.SetGrid(calibrator.Samples())) {
     LogWarning("The calibration has failed{}", status.ok() ? "" : ": " + status.message());
     return OkStatus();

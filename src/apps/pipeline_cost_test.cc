@@ -30,7 +30,7 @@ class PipelineCostTest : public ::testing::Test {
   // Over a pipeline of its own. `num_steps`: that were run.
   PipelineCost Obtain(Status fault = OkStatus()) {
     num_steps_ = 0;
-    SimConfig sim{.num_stages = run_.num_stages, .num_blocks = 128, .block_size = 64};
+    SimConfig sim{.num_stages = run_.layout.pp, .num_blocks = 128, .block_size = 64};
     sim.cost = [&](const Step& step, int stage) {
       const StepWork work = WorkOf(step);
       const double time_us = kTruth.stages[stage].Predict(work);
@@ -44,7 +44,7 @@ class PipelineCostTest : public ::testing::Test {
       return SimFault{.status = fault};
     };
     RealtimeSimExecutor executor(std::move(sim));
-    Result<PipelineCost> cost = ObtainPipelineCost(run_, SmallPlan(run_.num_stages), executor);
+    Result<PipelineCost> cost = ObtainPipelineCost(run_, SmallPlan(run_.layout.pp), executor);
     status_ = cost.ok() ? OkStatus() : cost.status();
     return cost.ok() ? *std::move(cost) : PipelineCost();
   }
@@ -91,7 +91,7 @@ TEST_F(PipelineCostTest, NotWhereItIsOfNoUse) {
   run_.chunk_policies = {ChunkPolicy::kStatic};
   EXPECT_FALSE(Obtain().model.known());
   run_.chunk_policies = {ChunkPolicy::kOptimal};
-  run_.num_stages = 1;
+  run_.layout.pp = 1;
   EXPECT_FALSE(Obtain().model.known());
   run_.max_step_us = 1000;
   EXPECT_TRUE(Obtain().model.known());

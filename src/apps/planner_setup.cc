@@ -81,7 +81,7 @@ void LogPlanTable(const RunConfig& run, const EnginePlan& plan, const CostModel&
 bool NeedsCost(const RunConfig& run) {
   const bool any = std::ranges::any_of(run.chunk_policies,
                                        [](ChunkPolicy policy) { return policy != ChunkPolicy::kStatic; });
-  return any && (run.num_stages > 1 || run.max_step_us > 0);
+  return any && (run.layout.pp > 1 || run.max_step_us > 0);
 }
 
 }  // namespace penstock

@@ -89,7 +89,7 @@ TEST(NeedsCost, WhereThereIsSomethingToPlan) {
   EXPECT_FALSE(NeedsCost(run));
   run.chunk_policies = {ChunkPolicy::kStatic, ChunkPolicy::kSglang};
   EXPECT_TRUE(NeedsCost(run));
-  run.num_stages = 1;
+  run.layout.pp = 1;
   EXPECT_FALSE(NeedsCost(run));
   run.max_step_us = 1;
   EXPECT_TRUE(NeedsCost(run));

@@ -151,11 +151,11 @@ Json ProfileJson(std::span<const StageProfile> stages) {
 }
 
 std::vector<Peaks> MeasureStagePeaks(const EnginePlan& plan) {
-  std::vector<Peaks> peaks(plan.cores.size());
+  std::vector<Peaks> peaks(plan.layout.pp);
   std::vector<std::thread> threads;
   for (size_t stage = 0; stage < peaks.size(); ++stage) {
     threads.emplace_back([&, stage] {
-      const std::vector<int>& cores = plan.cores[stage];
+      const std::vector<int>& cores = plan.cores[plan.Leader(stage)];
       PinThisThread(std::span(cores).first(1));
       ThreadTeam team(static_cast<int>(cores.size()), cores, "peak");
       peaks[stage] = MeasurePeaks(team, plan.kernels);

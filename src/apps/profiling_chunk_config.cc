@@ -92,6 +92,7 @@ Result<ProfilingChunkConfig> ReadProfilingChunk(const Json& json, std::vector<st
 }
 
 constexpr std::string_view kProfilingChunk = "profiling_chunk_config";
+constexpr std::string_view kFlashComm = "enable_flashcomm1";
 // Switches, and objects with the switch "enabled".
 constexpr std::string_view kOtherSchedulers[] = {"enable_balance_scheduling", "short_request_first_config",
                                                  "dyntra_lb_config", "batch_job_sched_config",
@@ -112,9 +113,9 @@ Result<Json> FindSchedulerConfig(const Json& config, std::vector<std::string>* w
           "additional_config.{} is deprecated; use additional_config.scheduler_config.{} instead.", key,
           key));
       found[key] = value;
-    } else if (key != "scheduler_config") {
-      return Unimplemented("additional_config.{}: not a known key; known: scheduler_config, {}", key,
-                           KnownKeys());
+    } else if (key != "scheduler_config" && key != kFlashComm) {
+      return Unimplemented("additional_config.{}: not a known key; known: scheduler_config, {}, {}", key,
+                           KnownKeys(), kFlashComm);
     }
   }
   if (!config.contains("scheduler_config") || config["scheduler_config"].is_null()) return found;
@@ -173,6 +174,12 @@ Result<AdditionalConfig> ParseAdditionalConfig(const Json& config, const Additio
   if (!config.is_object())
     return InvalidArgument("additional_config must be a dict, got {}.", PythonType(config));
   ASSIGN_OR_RETURN(const Json scheduler, FindSchedulerConfig(config, &additional.warnings));
+  if (const auto found = config.find(kFlashComm); found != config.end()) {
+    if (!found->is_boolean()) {
+      return InvalidArgument("additional_config.{} must be a bool, got {}", kFlashComm, PythonType(*found));
+    }
+    additional.enable_flashcomm1 = found->get<bool>();
+  }
   ProfilingChunkConfig chunk;
   const bool has_chunk = scheduler.contains(kProfilingChunk) && !scheduler[kProfilingChunk].is_null();
   if (has_chunk) {

@@ -1,5 +1,5 @@
 // --additional-config of vLLM-Ascend: the part that belongs to dynamic chunks, read and checked as
-// vLLM-Ascend does, with its messages.
+// vLLM-Ascend does, with its messages; and the switch of sequence parallelism.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -35,13 +35,15 @@ struct AdditionalConfigContext {
 
 struct AdditionalConfig {
   std::optional<ProfilingChunkConfig> profiling_chunk;
+  std::optional<bool> enable_flashcomm1;  // sequence parallelism
   std::vector<std::string> warnings;
 };
 
 // `config`: {"profiling_chunk_config": {…}} or {"scheduler_config": {"profiling_chunk_config": {…}}}; the
-// latter wins as a whole where both are there. Null: nothing. Known besides, in both places, are
-// vLLM-Ascend's other schedulers, which dynamic chunks exclude: enable_balance_scheduling,
-// short_request_first_config, dyntra_lb_config, batch_job_sched_config, recompute_scheduler_enable.
+// latter wins as a whole where both are there. Null: nothing. {"enable_flashcomm1": true} beside them. Known
+// besides, in both places, are vLLM-Ascend's other schedulers, which dynamic chunks exclude:
+// enable_balance_scheduling, short_request_first_config, dyntra_lb_config, batch_job_sched_config,
+// recompute_scheduler_enable.
 //
 // kInvalidArgument in vLLM-Ascend's words; kUnimplemented for another scheduler that is enabled, and naming a
 // key that is not known.

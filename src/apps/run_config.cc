@@ -52,8 +52,26 @@ Status ResolveModel(const ParsedFlags& flags, RunConfig* config) {
   return OkStatus();
 }
 
+Status ResolveLayout(const ParsedFlags& flags, const Environment& env, RunConfig* config) {
+  config->layout = {.dp = static_cast<int32_t>(flags.Int("data-parallel-size")),
+                    .pp = static_cast<int32_t>(flags.Int("pipeline-parallel-size")),
+                    .pcp = static_cast<int32_t>(flags.Int("prefill-context-parallel-size")),
+                    .tp = static_cast<int32_t>(flags.Int("tensor-parallel-size")),
+                    .expert_parallel = flags.Bool("enable-expert-parallel")};
+  if (config->layout.dp > 1) {
+    return Unimplemented("--data-parallel-size {}: not implemented yet; start one server for each replica",
+                         config->layout.dp);
+  }
+  config->allow_oversubscription = flags.Bool("allow-oversubscription");
+  config->sequence_parallel =
+      flags.Given("enable-sequence-parallel") ? flags.Bool("enable-sequence-parallel") : env.flashcomm1;
+  if (flags.Given("sequence-parallel-min-tokens")) {
+    config->sequence_parallel_min_tokens = static_cast<int32_t>(flags.Int("sequence-parallel-min-tokens"));
+  }
+  return OkStatus();
+}
+
 void ResolveRanks(const ParsedFlags& flags, const Environment& env, RunConfig* config) {
-  config->num_stages = static_cast<int32_t>(flags.Int("pipeline-parallel-size"));
   config->layer_partition =
       flags.Given("pp-layer-partition") ? flags.String("pp-layer-partition") : env.pp_layer_partition;
   config->threads_per_rank = env.omp_num_threads;
@@ -118,12 +136,15 @@ Status ResolvePlanner(const ParsedFlags& flags, const Environment& env, RunConfi
 }
 
 Status ResolveAdditional(const ParsedFlags& flags, const Environment& env, RunConfig* config) {
-  const AdditionalConfigContext context = {.pipeline_stages = config->num_stages,
+  const AdditionalConfigContext context = {.pipeline_stages = config->layout.pp,
                                            .max_num_batched_tokens = config->max_num_batched_tokens,
                                            .balance_scheduling = env.balance_scheduling};
   Result<AdditionalConfig> additional = ParseAdditionalConfig(flags.JsonValue("additional-config"), context);
   if (!additional.ok()) return additional.status().WithContext("--additional-config");
   config->profiling_chunk = additional->profiling_chunk;
+  if (additional->enable_flashcomm1 && !flags.Given("enable-sequence-parallel")) {
+    config->sequence_parallel = *additional->enable_flashcomm1;
+  }
   for (std::string& warning : additional->warnings) config->warnings.push_back(std::move(warning));
   return OkStatus();
 }
@@ -133,6 +154,7 @@ Status ResolveAdditional(const ParsedFlags& flags, const Environment& env, RunCo
 Result<RunConfig> ResolveRunConfig(const ParsedFlags& flags, const Environment& env) {
   RunConfig config;
   RETURN_IF_ERROR(ResolveModel(flags, &config));
+  RETURN_IF_ERROR(ResolveLayout(flags, env, &config));
   ResolveRanks(flags, env, &config);
   RETURN_IF_ERROR(ResolveCache(flags, &config));
   RETURN_IF_ERROR(ResolveScheduler(flags, &config));

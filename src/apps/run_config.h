@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "plan/make_chunk_planner.h"
+#include "plan/parallel_layout.h"
 #include "sched/scheduler_config.h"
 #include "tensor/dtype.h"
 
@@ -40,9 +41,12 @@ struct RunConfig {
   Json override_generation_config;  // object or null
   int32_t max_logprobs = 20;        // -1: the whole vocabulary
 
-  int32_t num_stages = 1;
-  std::string layer_partition;              // empty: as even as possible; "auto": balanced
-  std::optional<int32_t> threads_per_rank;  // absent: cores shared evenly
+  ParallelLayout layout;
+  bool allow_oversubscription = false;                  // more ranks than cores
+  bool sequence_parallel = false;                       // where tensor parallelism has it to offer
+  std::optional<int32_t> sequence_parallel_min_tokens;  // absent: measured at start
+  std::string layer_partition;                          // empty: as even as possible; "auto": balanced
+  std::optional<int32_t> threads_per_rank;              // absent: cores shared evenly
   std::string kernel_isa;
   std::string trace_file;        // empty: none
   std::string packed_cache_dir;  // empty: none

@@ -106,8 +106,13 @@ CostModelKey MakeCostModelKey(const RunConfig& run, const EnginePlan& plan) {
   } else if (plan.model.fp8_block_rows > 0) {
     key.quantization = "fp8";
   }
-  key.pipeline_parallel_size = run.num_stages;
-  for (const LayerRange& range : plan.ranges) {
+  key.pipeline_parallel_size = plan.layout.pp;
+  key.tensor_parallel_size = plan.layout.tp;
+  key.context_parallel_size = plan.layout.pcp;
+  key.data_parallel_size = plan.layout.dp;
+  key.expert_parallel_size = plan.ranges.front().share.ep_size;
+  for (int32_t stage = 0; stage < plan.layout.pp; ++stage) {
+    const LayerRange& range = plan.ranges[plan.Leader(static_cast<size_t>(stage))];
     key.layer_partition.push_back(range.last_layer - range.first_layer);
   }
   key.threads_per_rank = static_cast<int32_t>(plan.cores.front().size());

@@ -128,6 +128,12 @@ TEST_F(SavedCostModelTest, KeyAndName) {
   plan = SmallPlan();
   plan.cores = {{0, 1}, {2, 3}};
   EXPECT_NE(path_of(plan), path_);
+  EXPECT_NE(path_of(SmallPlan(2, 2)), path_);
+  EXPECT_EQ(MakeCostModelKey(run_, SmallPlan(2, 2)).layer_partition, key_.layer_partition);
+  plan = SmallPlan();
+  plan.layout = {.pp = 2, .pcp = 2};
+  plan.ranges.insert(plan.ranges.end(), 2, plan.ranges[1]);
+  EXPECT_NE(path_of(plan), path_);
   // A new build takes the place of the old one.
   CostModelKey other_build = key_;
   other_build.build = "another";

@@ -32,7 +32,7 @@ void LogBanner(const CommandSetup& setup, const EnginePlan& plan) {
   const RunConfig& run = setup.run;
   LogInfo("penstock {} serves {} ({})", kPenstockVersion, run.model_dir, plan.model.architecture);
   LogInfo("config: {}", DescribeConfig(run, plan).dump());
-  LogInfo("Pipeline of {}: {}", run.num_stages, FormatStages(plan));
+  LogInfo("{}", FormatPipeline(plan));
   LogInfo("Memory: weights {} + activations {} + KV cache {} = {}; {} is free",
           FormatBytes(plan.memory.weight_bytes), FormatBytes(plan.memory.activation_bytes),
           FormatBytes(plan.memory.kv_bytes), FormatBytes(plan.memory.total_bytes()),

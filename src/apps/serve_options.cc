@@ -68,7 +68,12 @@ Json DescribeConfig(const RunConfig& run, const EnginePlan& plan) {
       {"max_model_len", plan.options.max_model_len},
       {"max_num_seqs", run.max_num_seqs},
       {"max_num_batched_tokens", plan.options.max_batched_tokens},
-      {"pipeline_parallel_size", run.num_stages},
+      {"pipeline_parallel_size", plan.layout.pp},
+      {"tensor_parallel_size", plan.layout.tp},
+      {"prefill_context_parallel_size", plan.layout.pcp},
+      {"data_parallel_size", plan.layout.dp},
+      {"expert_parallel", plan.layout.expert_parallel},
+      {"sequence_parallel", run.sequence_parallel && plan.layout.tp > 1},
       {"threads_per_rank", Json::array()},
       {"layers_per_stage", Json::array()},
       {"kernel_isa", plan.kernels},
@@ -82,10 +87,11 @@ Json DescribeConfig(const RunConfig& run, const EnginePlan& plan) {
       {"long_prefill_token_threshold", run.long_prefill_token_threshold},
       {"seed", run.seed},
   };
-  for (size_t stage = 0; stage < plan.ranges.size(); ++stage) {
-    config["layers_per_stage"].push_back(plan.ranges[stage].last_layer - plan.ranges[stage].first_layer);
-    config["threads_per_rank"].push_back(plan.cores[stage].size());
+  for (int32_t stage = 0; stage < plan.layout.pp; ++stage) {
+    const LayerRange& range = plan.ranges[plan.Leader(static_cast<size_t>(stage))];
+    config["layers_per_stage"].push_back(range.last_layer - range.first_layer);
   }
+  for (const std::vector<int>& cores : plan.cores) config["threads_per_rank"].push_back(cores.size());
   return config;
 }
 

@@ -48,7 +48,7 @@ TEST_P(AllocationTest, StepsAllocateOnlyTheirResults) {
   const auto run = [&](int32_t pos, int32_t len) {
     StagePacket packet = tiny.MakePacket(pos, len);
     const int64_t before = num_allocations;
-    tiny.stage().Execute(packet, 0);
+    tiny.stage().Execute(packet);
     return num_allocations - before;
   };
   for (const int32_t len : {128, 1, 20}) run(0, len);  // scratch memory grows to what the largest step needs

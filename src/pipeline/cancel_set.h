@@ -29,6 +29,10 @@ class CancelSet {
     return last_step_.count(seq) > 0;
   }
 
+  // Nothing that has not begun is to begin: the pipeline ends.
+  void CancelAll() { all_ = true; }
+  bool all() const { return all_; }
+
   // Forgets what no step after `step_id` can need.
   void ForgetUpTo(uint64_t step_id) {
     if (size_.load(std::memory_order_acquire) == 0) return;
@@ -41,6 +45,7 @@ class CancelSet {
   mutable std::mutex mutex_;
   std::unordered_map<SeqId, uint64_t> last_step_;  // GUARDED_BY(mutex_)
   std::atomic<size_t> size_{0};
+  std::atomic<bool> all_{false};
 };
 
 }  // namespace penstock

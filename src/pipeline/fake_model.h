@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "model/model.h"
+#include "plan/sampling_params.h"
 
 namespace penstock {
 
@@ -50,7 +51,7 @@ class FakeModel : public Model {
           history.push_back(blocks_[span.block_ids[p / block_size_]][p % block_size_]);
         const float expected = static_cast<float>(Hash(history));
         float* row = hidden.Row<float>(span.row + i);
-        if (!range_.has_embedding && row[0] != expected) errors.push_back("position " + std::to_string(pos));
+        if (!range_.has_embedding && row[0] != expected) AddError("position " + std::to_string(pos));
         row[0] = expected;
         if (batch.wanted_rows && std::ranges::count(*batch.wanted_rows, span.row + i) == 0) row[0] = -1;
       }
@@ -58,16 +59,25 @@ class FakeModel : public Model {
   }
 
   void Logits(ConstMat rows, Mat logits) override {
+    if (on_logits) on_logits(rows.rows);
     for (int64_t i = 0; i < rows.rows; ++i) {
       for (int32_t id = 0; id < kVocabSize; ++id) logits.Row<float>(i)[id] = 0;
       logits.Row<float>(i)[static_cast<int64_t>(rows.Row<float>(i)[0]) % kVocabSize] = 10;
     }
   }
 
+  // All on the rank's thread.
   std::function<void(const ModelBatch&)> on_forward;  // before each Forward
+  std::function<void(int64_t num_rows)> on_logits;
+  std::function<void()> on_error;
   std::vector<std::string> errors;
 
  private:
+  void AddError(std::string error) {
+    errors.push_back(std::move(error));
+    if (on_error) on_error();
+  }
+
   // Fits a float exactly.
   static uint32_t Hash(std::span<const TokenId> history) {
     uint32_t hash = 17;

@@ -13,17 +13,17 @@
 namespace penstock {
 namespace {
 
-// Adds up the progress of stages that load at the same time.
+// Adds up the progress of ranks that load at the same time.
 class ProgressSum {
  public:
-  ProgressSum(LoadProgress progress, size_t num_stages)
-      : progress_(std::move(progress)), done_(num_stages), total_(num_stages) {}
+  ProgressSum(LoadProgress progress, size_t num_ranks)
+      : progress_(std::move(progress)), done_(num_ranks), total_(num_ranks) {}
 
-  void Report(int32_t stage_idx, size_t done_bytes, size_t total_bytes) {
+  void Report(int32_t idx, size_t done_bytes, size_t total_bytes) {
     if (!progress_) return;
     std::lock_guard lock(mutex_);
-    done_[stage_idx] = done_bytes;
-    total_[stage_idx] = total_bytes;
+    done_[idx] = done_bytes;
+    total_[idx] = total_bytes;
     size_t done = 0, total = 0;
     for (size_t i = 0; i < done_.size(); ++i) done += done_[i], total += total_[i];
     progress_(done, total);
@@ -62,24 +62,30 @@ Result<std::unique_ptr<Kernels>> MakeKernelsByName(const std::string& isa, Threa
 
 RankFactory MakeLocalRankFactory(LocalRanksOptions options) {
   CHECK_EQ(options.ranges.size(), options.cores.size());
+  if (options.groups.empty()) options.groups.resize(options.ranges.size());
+  CHECK_EQ(options.ranges.size(), options.groups.size());
   auto shared = std::make_shared<LocalRanksOptions>(std::move(options));
   auto progress = std::make_shared<ProgressSum>(shared->progress, shared->ranges.size());
-  return [shared, progress](int32_t stage_idx) -> Result<RankRuntime> {
-    const std::vector<int>& cores = shared->cores[stage_idx];
+  return [shared, progress](int32_t stage_idx, int32_t lane) -> Result<RankRuntime> {
+    const RankShare& share = shared->ranges[0].share;
+    const int32_t idx = stage_idx * share.tp_size * share.pcp_size + lane;
+    const std::vector<int>& cores = shared->cores[idx];
     if (!PinThisThread(std::span(cores).first(1))) {
-      LogWarning("stage {}: cannot be pinned to core {}", stage_idx, cores[0]);
+      LogWarning("rank {}: cannot be pinned to core {}", idx, cores[0]);
     }
     RankRuntime rank;
-    rank.team = std::make_unique<ThreadTeam>(static_cast<int>(cores.size()), cores,
-                                             "stage." + std::to_string(stage_idx));
+    rank.team =
+        std::make_unique<ThreadTeam>(static_cast<int>(cores.size()), cores, "rank." + std::to_string(idx));
+    rank.groups = std::move(shared->groups[idx]);
     ASSIGN_OR_RETURN(rank.kernels, MakeKernelsByName(shared->kernel_isa, *rank.team));
-    if (!shared->profiles.empty()) {
+    if (!shared->profiles.empty() && lane == 0) {
       rank.profile = shared->profiles[stage_idx];
       rank.kernels = MakeProfilingKernels(std::move(rank.kernels), *rank.profile);
     }
-    const LoadProgress report = [&](size_t done, size_t total) { progress->Report(stage_idx, done, total); };
-    ASSIGN_OR_RETURN(rank.model, LoadModel(shared->model_dir, shared->config, shared->ranges[stage_idx],
-                                           shared->model, *rank.kernels, report, shared->packed_cache));
+    const LoadProgress report = [&](size_t done, size_t total) { progress->Report(idx, done, total); };
+    ASSIGN_OR_RETURN(rank.model, LoadModel(shared->model_dir, shared->config, shared->ranges[idx],
+                                           shared->model, *rank.kernels, report, shared->packed_cache,
+                                           /*on_matrix=*/{}, rank.groups.comms()));
     rank.model->AllocateKv(shared->num_blocks);
     return rank;
   };

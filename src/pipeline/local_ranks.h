@@ -10,6 +10,7 @@
 
 #include "model/model.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/rank_groups.h"
 
 namespace penstock {
 
@@ -23,17 +24,18 @@ struct LocalRanksOptions {
   std::string model_dir;
   ModelConfig config;
   ModelOptions model;
-  std::vector<LayerRange> ranges;       // [num_stages]
-  std::vector<std::vector<int>> cores;  // [num_stages], one thread for each core
+  std::vector<LayerRange> ranges;       // [num_ranks] of the pipeline, stage by stage, with their shares
+  std::vector<std::vector<int>> cores;  // [num_ranks], one thread for each core
+  std::vector<RankGroups> groups;       // [num_ranks]; empty: every rank is alone in its stage
   std::string kernel_isa = "auto";      // "ref", or a name of MakeCpuKernels
   int32_t num_blocks = 0;               // KV blocks of each rank
   PackedCache packed_cache;
-  std::vector<OpProfile*> profiles;  // [num_stages], outlive the ranks; empty: none are taken
-  // Called from the stages' threads, one at a time, with the sums over all stages.
+  std::vector<OpProfile*> profiles;  // [num_stages] of lane 0, outlive the ranks; empty: none are taken
+  // Called from the ranks' threads, one at a time, with the sums over all ranks.
   LoadProgress progress;
 };
 
-// A factory for Pipeline::Create. The options are copied.
+// A factory for Pipeline::Create. It makes each rank once.
 RankFactory MakeLocalRankFactory(LocalRanksOptions options);
 
 // Kernels by name, or kInvalidArgument listing the names that this machine can run.

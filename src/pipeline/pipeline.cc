@@ -1,4 +1,4 @@
-// Threads and queues of the pipeline; the work itself is in stage.cc.
+// Threads of the pipeline; the queues are in lane.cc, the work itself in stage.cc.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "pipeline/pipeline.h"
@@ -10,24 +10,44 @@
 
 #include "base/affinity.h"
 #include "base/check.h"
-#include "base/clock.h"
 
 namespace penstock {
 namespace {
 
-// The engine plans around steps of some length at the first stage; of the end of a shorter one it is not
-// told, which saves a wake-up for each token.
-constexpr int64_t kToldStepUs = 5'000;
-
 constexpr size_t kUnbounded = std::numeric_limits<size_t>::max();
+
+// Names a rank for people: the lane only where there are several.
+std::string RankName(const PipelineOptions& options, int32_t stage_idx, int32_t lane_idx,
+                     const char* separator) {
+  std::string name = std::to_string(stage_idx);
+  if (options.num_lanes > 1) name += separator + std::to_string(lane_idx);
+  return name;
+}
+
+void AddHiddenBuffers(const PipelineOptions& options, const ModelConfig& config, Lane& lane) {
+  const size_t bytes = DTypeBytes(options.model.dtype) * options.model.max_batched_tokens *
+                       static_cast<size_t>(config.hidden_dim);
+  const int32_t count =
+      options.num_hidden_buffers > 0 ? options.num_hidden_buffers : NumHiddenBuffers(options.num_stages);
+  for (int32_t i = 0; i < count; ++i) {
+    Buffer hidden(bytes);
+    std::memset(hidden.data(), 0, bytes);  // paged in here, not in the first steps
+    lane.AddHidden(std::move(hidden));
+  }
+}
 
 }  // namespace
 
 Pipeline::Pipeline(const PipelineOptions& options)
-    : options_(options), free_hidden_(kUnbounded), results_(kUnbounded) {
-  CHECK_GE(options_.num_stages, 1);
-  for (int32_t i = 0; i < options_.num_stages; ++i) {
-    inboxes_.push_back(std::make_unique<BoundedQueue<StagePacket>>(kUnbounded));
+    : options_(options),
+      sequence_parallel_min_tokens_(options.sequence_parallel_min_tokens),
+      results_(kUnbounded) {
+  CHECK(options_.num_stages >= 1 && options_.num_lanes >= 1);
+  for (int32_t i = 0; i < options_.num_lanes; ++i) {
+    const auto done = [this](StagePacket packet) { Finish(std::move(packet)); };
+    std::function<void()> notify;
+    if (i == 0) notify = [this] { Notify(); };
+    lanes_.push_back(std::make_unique<Lane>(options_.num_stages, done, std::move(notify)));
   }
 }
 
@@ -35,11 +55,15 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& option
                                                    const RankFactory& make_rank) {
   std::unique_ptr<Pipeline> pipeline(new Pipeline(options));
   BoundedQueue<Status> ready(kUnbounded);
-  for (int32_t i = 0; i < options.num_stages; ++i) {
-    pipeline->threads_.emplace_back([&, i, self = pipeline.get()] { self->StageLoop(i, make_rank, ready); });
+  for (int32_t stage = 0; stage < options.num_stages; ++stage) {
+    for (int32_t lane = 0; lane < options.num_lanes; ++lane) {
+      pipeline->threads_.emplace_back(
+          [&, stage, lane, self = pipeline.get()] { self->StageLoop(stage, lane, make_rank, ready); });
+    }
   }
   Status first_error;
-  for (int32_t i = 0; i < options.num_stages; ++i) {  // of every stage: they use our arguments until then
+  for (size_t i = 0; i < pipeline->threads_.size();
+       ++i) {  // of every rank: they use our arguments until then
     Status status = *ready.Pop();
     if (first_error.ok()) first_error = std::move(status);
   }
@@ -48,65 +72,37 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& option
 }
 
 Pipeline::~Pipeline() {
-  stopping_ = true;
-  free_hidden_.Close();
-  for (auto& inbox : inboxes_) inbox->Close();
+  cancelled_.CancelAll();
+  for (auto& lane : lanes_) lane->first().Close();
   for (std::thread& thread : threads_) thread.join();
 }
 
-void Pipeline::StageLoop(int32_t stage_idx, const RankFactory& make_rank, BoundedQueue<Status>& ready) {
-  NameThisThread("stage." + std::to_string(stage_idx));
-  Result<RankRuntime> runtime = make_rank(stage_idx);
+void Pipeline::StageLoop(int32_t stage_idx, int32_t lane_idx, const RankFactory& make_rank,
+                         BoundedQueue<Status>& ready) {
+  NameThisThread("stage." + RankName(options_, stage_idx, lane_idx, "."));
+  Lane& lane = *lanes_[lane_idx];
+  PacketOutlet& outlet = lane.Outlet(stage_idx);
+  Result<RankRuntime> runtime = make_rank(stage_idx, lane_idx);
   if (!runtime.ok()) {
-    ready.Push(runtime.status().WithContext("stage " + std::to_string(stage_idx)));
+    ready.Push(runtime.status().WithContext("stage " + RankName(options_, stage_idx, lane_idx, " lane ")));
+    outlet.Close();
     return;
   }
   Stage stage(stage_idx, *std::move(runtime), options_.model, cancelled_);
-  if (stage_idx == 0) {
-    const size_t bytes = DTypeBytes(options_.model.dtype) * options_.model.max_batched_tokens *
-                         static_cast<size_t>(stage.model().config().hidden_dim);
-    const int32_t count =
-        options_.num_hidden_buffers > 0 ? options_.num_hidden_buffers : NumHiddenBuffers(options_.num_stages);
-    for (int32_t i = 0; i < count; ++i) {
-      Buffer hidden(bytes);
-      std::memset(hidden.data(), 0, bytes);  // paged in here, not in the first steps
-      free_hidden_.Push(std::move(hidden));
-    }
-  }
+  CHECK_EQ(stage.lane(), lane_idx);
+  if (stage_idx == 0) AddHiddenBuffers(options_, stage.model().config(), lane);
   ready.Push(OkStatus());
-
-  while (std::optional<StagePacket> packet = inboxes_[stage_idx]->Pop()) {
-    const int64_t recv_us = NowUs();
-    if (stopping_) continue;
-    if (stage_idx == 0) {
-      std::optional<Buffer> hidden = free_hidden_.Pop();
-      if (!hidden) continue;  // stopping
-      packet->hidden = *std::move(hidden);
-    }
-    const int64_t begin_us = NowUs();
-    if (stage_idx == 0) first_stage_begin_us_ = begin_us;
-    stage.Execute(*packet, recv_us);
-    if (stage_idx == 0) {
-      first_stage_begin_us_ = 0;
-      --first_stage_steps_;
-    }
-    if (stage_idx + 1 < options_.num_stages) {
-      inboxes_[stage_idx + 1]->Push(*std::move(packet));
-      if (stage_idx == 0 && NowUs() - begin_us >= kToldStepUs) Notify();
-    } else {
-      Finish(*std::move(packet));
-    }
+  while (std::optional<StagePacket> packet = lane.Inlet(stage_idx).Pop()) {
+    stage.Execute(*packet);
+    outlet.Push(*std::move(packet));
   }
+  outlet.Close();
 }
 
-FirstStageLoad Pipeline::FirstStage() const {
-  FirstStageLoad load{.num_steps = first_stage_steps_, .begin_us = {}};
-  if (const int64_t begin_us = first_stage_begin_us_; begin_us != 0) load.begin_us = begin_us;
-  return load;
-}
+FirstStageLoad Pipeline::FirstStage() const { return lanes_[0]->first().Load(); }
 
 void Pipeline::Finish(StagePacket packet) {
-  free_hidden_.Push(std::move(packet.hidden));
+  if (packet.result == nullptr || packet.is_void) return;
   results_.Push(std::move(packet.result));
   Notify();
 }
@@ -125,12 +121,24 @@ void Pipeline::SetNotify(std::function<void()> notify) {
 
 void Pipeline::Submit(std::unique_ptr<Step> step) {
   last_submitted_ = step->step_id;
-  StagePacket packet;
-  packet.result = std::make_unique<StepResult>();
-  packet.result->step_id = step->step_id;
-  packet.step = std::move(step);
-  ++first_stage_steps_;
-  inboxes_[0]->Push(std::move(packet));
+  const bool sequence_parallel =
+      sequence_parallel_min_tokens_ && step->num_tokens() >= *sequence_parallel_min_tokens_;
+  for (size_t lane = lanes_.size(); lane-- > 0;) {  // lane 0 takes the step itself
+    StagePacket packet;
+    packet.sequence_parallel = sequence_parallel;
+    if (lane == 0) {
+      packet.result = std::make_unique<StepResult>();
+      packet.result->step_id = step->step_id;
+      packet.step = std::move(step);
+    } else {
+      packet.step = std::make_unique<Step>(*step);
+    }
+    lanes_[lane]->first().Submit(std::move(packet));
+  }
+}
+
+void Pipeline::SetSequenceParallelMinTokens(std::optional<int32_t> min_tokens) {
+  sequence_parallel_min_tokens_ = min_tokens;
 }
 
 std::unique_ptr<StepResult> Pipeline::Poll() {

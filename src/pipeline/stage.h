@@ -1,5 +1,9 @@
-// Stage: the work of one pipeline stage on one step. Receiving, handing on and threads are the pipeline's
-// (pipeline.h).
+// Stage: the work of one rank of a pipeline stage on one step. Receiving, handing on and threads are the
+// pipeline's (pipeline.h).
+//
+// Where a stage has several ranks, all of them execute the same steps in the same order, each in its lane.
+// Lane 0 leads: it says which chunks are dropped (the others are told before they begin), samples, and
+// stamps the result.
 //
 // Thread safety: one thread, the rank's own.
 //
@@ -8,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -15,26 +20,21 @@
 #include "kernels/profile/op_profile.h"
 #include "model/model.h"
 #include "pipeline/cancel_set.h"
-#include "plan/step.h"
+#include "pipeline/packet.h"
+#include "pipeline/rank_groups.h"
 #include "sample/sampler.h"
 #include "tensor/buffer.h"
 
 namespace penstock {
 
-// What one rank owns. Destroyed in reverse order: the model uses the kernels, the kernels use the team.
+// What one rank owns. Destroyed in reverse order: the model uses the groups and the kernels, the kernels use
+// the team.
 struct RankRuntime {
   std::unique_ptr<ThreadTeam> team;
   std::unique_ptr<Kernels> kernels;  // may be null where the model brings its own (tests)
+  RankGroups groups;
   std::unique_ptr<Model> model;
   OpProfile* profile = nullptr;  // of the kernels; null: none is taken
-};
-
-// What travels from stage to stage: the step, its hidden states, and the result as far as it is known.
-struct StagePacket {
-  std::unique_ptr<Step> step;
-  std::unique_ptr<StepResult> result;
-  Buffer hidden;  // [max_batched_tokens, hidden_dim], the first step->num_tokens() rows in use; empty before
-                  // stage 0
 };
 
 class Stage {
@@ -42,20 +42,32 @@ class Stage {
   // `cancelled` outlives the stage.
   Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options, const CancelSet& cancelled);
 
+  ~Stage();
+
+  // Of the rank: 0 where it leads its stage.
+  int32_t lane() const { return group() != nullptr ? group()->rank() : 0; }
+
   // Drops the chunks of cancelled sequences, runs the model's layers over the rest, samples on the last
-  // stage, and stamps the result. `recv_us`: when the packet had arrived.
-  void Execute(StagePacket& packet, int64_t recv_us);
+  // stage, and stamps the result. Sequences are dropped by each stage where it has one rank; where it has
+  // more by stage 0 only, before there are hidden states, which may be spread over the ranks later.
+  void Execute(StagePacket& packet);
 
   const Model& model() const { return *runtime_.model; }
 
  private:
-  void DropCancelled(StagePacket& packet);
+  Communicator* group() const { return runtime_.groups.stage.get(); }  // null: the stage has one rank
+
+  // What is to be done with the packet, the same on every rank of the stage: sets packet.is_void and fills
+  // decision_.
+  void Decide(StagePacket& packet);
+  void ShareDecision();
+  void DropChunks(StagePacket& packet);
   void RunModel(StagePacket& packet);
-  ModelBatch MakeBatch(const Step& step);
-  // Fills wanted_, which points into the result, and gives its rows.
-  std::span<const int32_t> FindWanted(const Step& step, StepResult& result);
-  void Sample(const ModelBatch& batch, ConstMat hidden);
-  void SampleRows(const ModelBatch& batch, ConstMat hidden, size_t first, size_t count);
+  ModelBatch MakeBatch(const StagePacket& packet);
+  // Fills wanted_, which points into the result (null where this is not lane 0), and gives its rows.
+  std::span<const int32_t> FindWanted(const Step& step, StepResult* result);
+  void ComputeLogits(const ModelBatch& batch, ConstMat hidden);
+  void SampleRows(size_t first, size_t count);
 
   // A row of hidden states whose logits are wanted: to sample a token, or for a prompt token's
   // log-probability.
@@ -74,9 +86,12 @@ class Stage {
 
   std::vector<int32_t> token_ids_, positions_;
   std::vector<SeqSpan> spans_;
+  std::vector<uint8_t> decision_;  // whether to drop all, then each chunk
+  std::vector<SendPart> decision_sends_;
+  std::optional<Communicator::Ticket> told_;  // of the leader: decision_ is being read until it is waited for
   std::vector<WantedRow> wanted_;
   std::vector<int32_t> wanted_rows_;
-  std::vector<Sampler> samplers_;  // one for each thread of the team; last stage only
+  std::vector<Sampler> samplers_;  // one for each thread of the team; lane 0 of the last stage only
   Buffer logits_;                  // f32 [max_logit_rows, vocab_size]
   Buffer wanted_hidden_;           // [max_logit_rows, hidden_dim]
 };

@@ -23,7 +23,7 @@ TEST(StageProfile, CoversAStepAndTellsItsKind) {
   TinyStage tiny("qwen3", 1, &profile);
   for (const auto& [pos, len] : {std::pair{0, 40}, {40, 30}, {70, 1}}) {
     StagePacket packet = tiny.MakePacket(pos, len);
-    tiny.stage().Execute(packet, 0);
+    tiny.stage().Execute(packet);
     EXPECT_EQ(packet.result->tokens.size(), 1u);
   }
   const auto phases = profile.Take();

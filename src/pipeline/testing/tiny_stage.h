@@ -29,8 +29,8 @@ class TinyStage {
     ranks.cores = AssignCores(UsableCores(), 1, num_threads);
     ranks.num_blocks = kNumBlocks;
     if (profile != nullptr) ranks.profiles = {profile};
-    stage_ =
-        std::make_unique<Stage>(0, MakeLocalRankFactory(std::move(ranks))(0).value(), options_, cancelled_);
+    stage_ = std::make_unique<Stage>(0, MakeLocalRankFactory(std::move(ranks))(0, 0).value(), options_,
+                                     cancelled_);
   }
 
   // Positions [pos, pos + len) of sequence 1, whose tokens are 1, 2, 3, …; a token is drawn at the end.

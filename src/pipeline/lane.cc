@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipeline/lane.h"
+
+#include <limits>
+
+#include "base/clock.h"
+
+namespace penstock {
+namespace {
+
+// The engine plans around steps of some length at the first stage; of the end of a shorter one it is not
+// told, which saves a wake-up for each token.
+constexpr int64_t kToldStepUs = 5'000;
+
+constexpr size_t kUnbounded = std::numeric_limits<size_t>::max();
+
+std::vector<std::unique_ptr<PacketQueue>> MakeQueues(int32_t count) {
+  std::vector<std::unique_ptr<PacketQueue>> queues;
+  for (int32_t i = 0; i < count; ++i) queues.push_back(std::make_unique<PacketQueue>());
+  return queues;
+}
+
+}  // namespace
+
+PacketQueue::PacketQueue() : packets_(kUnbounded) {}
+
+std::optional<StagePacket> PacketQueue::Pop() {
+  std::optional<StagePacket> packet = packets_.Pop();
+  if (packet) packet->recv_us = NowUs();
+  return packet;
+}
+
+FirstInlet::FirstInlet(BoundedQueue<Buffer>& free_hidden)
+    : submitted_(kUnbounded), free_hidden_(free_hidden) {}
+
+void FirstInlet::Submit(StagePacket packet) {
+  ++num_steps_;
+  submitted_.Push(std::move(packet));
+}
+
+std::optional<StagePacket> FirstInlet::Pop() {
+  std::optional<StagePacket> packet = submitted_.Pop();
+  if (!packet) return packet;
+  packet->recv_us = NowUs();
+  packet->hidden = *free_hidden_.Pop();
+  begin_us_ = NowUs();
+  return packet;
+}
+
+FirstStageLoad FirstInlet::Load() const {
+  FirstStageLoad load{.num_steps = num_steps_, .begin_us = {}};
+  if (const int64_t begin_us = begin_us_; begin_us != 0) load.begin_us = begin_us;
+  return load;
+}
+
+int64_t FirstInlet::EndStep() {
+  const int64_t begin_us = begin_us_.exchange(0);
+  --num_steps_;
+  return begin_us;
+}
+
+FirstOutlet::FirstOutlet(FirstInlet& inlet, PacketOutlet& next, std::function<void()> notify)
+    : inlet_(inlet), next_(next), notify_(std::move(notify)) {}
+
+void FirstOutlet::Push(StagePacket packet) {
+  const int64_t begin_us = inlet_.EndStep();
+  next_.Push(std::move(packet));
+  if (notify_ && NowUs() - begin_us >= kToldStepUs) notify_();
+}
+
+LastOutlet::LastOutlet(BoundedQueue<Buffer>& free_hidden, std::function<void(StagePacket)> done)
+    : free_hidden_(free_hidden), done_(std::move(done)) {}
+
+void LastOutlet::Push(StagePacket packet) {
+  free_hidden_.Push(std::move(packet.hidden));
+  done_(std::move(packet));
+}
+
+Lane::Lane(int32_t num_stages, std::function<void(StagePacket)> done, std::function<void()> notify)
+    : free_hidden_(kUnbounded),
+      first_(free_hidden_),
+      last_(free_hidden_, std::move(done)),
+      between_(MakeQueues(num_stages - 1)),
+      first_outlet_(first_, between_.empty() ? static_cast<PacketOutlet&>(last_) : *between_[0],
+                    between_.empty() ? nullptr : std::move(notify)) {}
+
+PacketInlet& Lane::Inlet(int32_t stage) {
+  if (stage == 0) return first_;
+  return *between_[stage - 1];
+}
+
+PacketOutlet& Lane::Outlet(int32_t stage) {
+  if (stage == 0) return first_outlet_;
+  if (static_cast<size_t>(stage) == between_.size()) return last_;
+  return *between_[stage];
+}
+
+}  // namespace penstock

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipeline/rank_groups.h"
+
+#include <map>
+#include <utility>
+
+#include "comm/inproc/inproc_group.h"
+
+namespace penstock {
+namespace {
+
+using Member = std::unique_ptr<Communicator> RankGroups::*;
+
+// Joins the ranks that have the same `name(coords)` in a group, in the order of ranks.
+template <typename Name>
+void Join(const ParallelLayout& layout, Member member, const Name& name, std::vector<RankGroups>* groups) {
+  std::map<int32_t, std::vector<int32_t>> ranks_of;
+  for (int32_t rank = 0; rank < layout.world_size(); ++rank) {
+    ranks_of[name(CoordsOf(layout, rank))].push_back(rank);
+  }
+  for (const auto& [unused, ranks] : ranks_of) {
+    if (ranks.size() == 1) continue;
+    std::vector<std::unique_ptr<Communicator>> comms = MakeInprocGroup(static_cast<int>(ranks.size()));
+    for (size_t i = 0; i < ranks.size(); ++i) (*groups)[ranks[i]].*member = std::move(comms[i]);
+  }
+}
+
+}  // namespace
+
+RankShare ShareOf(const ParallelLayout& layout, int32_t rank) {
+  const RankCoords at = CoordsOf(layout, rank);
+  RankShare share{.tp_rank = at.tp, .tp_size = layout.tp, .pcp_rank = at.pcp, .pcp_size = layout.pcp};
+  if (layout.expert_parallel) {
+    share.ep_rank = (at.dp * layout.pcp + at.pcp) * layout.tp + at.tp;
+    share.ep_size = layout.dp * layout.ranks_per_stage();
+  }
+  return share;
+}
+
+std::vector<RankGroups> MakeLocalGroups(const ParallelLayout& layout) {
+  std::vector<RankGroups> groups(layout.world_size());
+  const auto rank_of = [&](RankCoords at) { return RankOf(layout, at); };
+  Join(layout, &RankGroups::tp, [&](RankCoords at) { return rank_of({at.dp, at.pp, at.pcp, 0}); }, &groups);
+  Join(layout, &RankGroups::pcp, [&](RankCoords at) { return rank_of({at.dp, at.pp, 0, at.tp}); }, &groups);
+  Join(layout, &RankGroups::stage, [&](RankCoords at) { return rank_of({at.dp, at.pp, 0, 0}); }, &groups);
+  if (layout.expert_parallel) {
+    Join(layout, &RankGroups::ep, [&](RankCoords at) { return at.pp; }, &groups);
+  }
+  return groups;
+}
+
+}  // namespace penstock
