@@ -30,8 +30,7 @@ std::optional<StagePacket> PacketQueue::Pop() {
   return packet;
 }
 
-FirstInlet::FirstInlet(BoundedQueue<Buffer>& free_hidden)
-    : submitted_(kUnbounded), free_hidden_(free_hidden) {}
+FirstInlet::FirstInlet() : submitted_(kUnbounded), free_hidden_(kUnbounded) {}
 
 void FirstInlet::Submit(StagePacket packet) {
   ++num_steps_;
@@ -68,31 +67,38 @@ void FirstOutlet::Push(StagePacket packet) {
   if (notify_ && NowUs() - begin_us >= kToldStepUs) notify_();
 }
 
-LastOutlet::LastOutlet(BoundedQueue<Buffer>& free_hidden, std::function<void(StagePacket)> done)
-    : free_hidden_(free_hidden), done_(std::move(done)) {}
+LastOutlet::LastOutlet(std::shared_ptr<HeadInlet> head, std::function<void(StagePacket)> done)
+    : head_(std::move(head)), done_(std::move(done)) {}
 
 void LastOutlet::Push(StagePacket packet) {
-  free_hidden_.Push(std::move(packet.hidden));
+  head_->Return(std::move(packet.hidden));
   done_(std::move(packet));
 }
 
-Lane::Lane(int32_t num_stages, std::function<void(StagePacket)> done, std::function<void()> notify)
-    : free_hidden_(kUnbounded),
-      first_(free_hidden_),
-      last_(free_hidden_, std::move(done)),
-      between_(MakeQueues(num_stages - 1)),
-      first_outlet_(first_, between_.empty() ? static_cast<PacketOutlet&>(last_) : *between_[0],
-                    between_.empty() ? nullptr : std::move(notify)) {}
+Lane::Lane(int32_t first_stage, int32_t num_stages, std::shared_ptr<HeadInlet> head,
+           std::unique_ptr<PacketOutlet> tail)
+    : first_stage_(first_stage),
+      head_(std::move(head)),
+      tail_(std::move(tail)),
+      between_(MakeQueues(num_stages - 1)) {}
+
+Lane::Lane(int32_t num_stages, std::shared_ptr<FirstInlet> first, std::unique_ptr<PacketOutlet> tail,
+           std::function<void()> notify)
+    : Lane(0, num_stages, first, std::move(tail)) {
+  first_outlet_ = std::make_unique<FirstOutlet>(
+      *first, between_.empty() ? *tail_ : static_cast<PacketOutlet&>(*between_[0]), std::move(notify));
+}
 
 PacketInlet& Lane::Inlet(int32_t stage) {
-  if (stage == 0) return first_;
-  return *between_[stage - 1];
+  if (stage == first_stage_) return *head_;
+  return *between_[stage - first_stage_ - 1];
 }
 
 PacketOutlet& Lane::Outlet(int32_t stage) {
-  if (stage == 0) return first_outlet_;
-  if (static_cast<size_t>(stage) == between_.size()) return last_;
-  return *between_[stage];
+  if (stage == first_stage_ && first_outlet_ != nullptr) return *first_outlet_;
+  const auto local = static_cast<size_t>(stage - first_stage_);
+  if (local == between_.size()) return *tail_;
+  return *between_[local];
 }
 
 }  // namespace penstock

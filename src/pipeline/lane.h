@@ -1,4 +1,5 @@
-// Lane: what is between the ranks of one place in all stages of a pipeline, in one process.
+// Lane: what is between the ranks of one place in the stages of a pipeline, as far as they are in one
+// process.
 //
 //   Submit ─▶ [submitted] ─▶ rank of stage 0 ─▶ [queue] ─▶ rank of stage 1 ─▶ … ─▶ last rank ─▶ done
 //                  ▲ a free buffer                                                    │
@@ -33,12 +34,13 @@ class PacketQueue : public PacketInlet, public PacketOutlet {
 };
 
 // What has been submitted to stage 0. Packets get their buffer here.
-class FirstInlet : public PacketInlet {
+class FirstInlet : public HeadInlet {
  public:
-  explicit FirstInlet(BoundedQueue<Buffer>& free_hidden);
+  FirstInlet();
   void Submit(StagePacket packet);
   void Close() { submitted_.Close(); }
   std::optional<StagePacket> Pop() override;
+  void Return(Buffer hidden) override { free_hidden_.Push(std::move(hidden)); }
 
   // What is before the stage and on it. Thread-safe.
   FirstStageLoad Load() const;
@@ -46,7 +48,7 @@ class FirstInlet : public PacketInlet {
 
  private:
   BoundedQueue<StagePacket> submitted_;
-  BoundedQueue<Buffer>& free_hidden_;
+  BoundedQueue<Buffer> free_hidden_;
   std::atomic<int32_t> num_steps_{0};
   std::atomic<int64_t> begin_us_{0};  // 0: it works on nothing
 };
@@ -68,34 +70,38 @@ class FirstOutlet : public PacketOutlet {
 // Beyond the last stage: the buffer goes back, the rest to `done`.
 class LastOutlet : public PacketOutlet {
  public:
-  LastOutlet(BoundedQueue<Buffer>& free_hidden, std::function<void(StagePacket)> done);
+  LastOutlet(std::shared_ptr<HeadInlet> head, std::function<void(StagePacket)> done);
   void Push(StagePacket packet) override;
   void Close() override {}
 
  private:
-  BoundedQueue<Buffer>& free_hidden_;
+  const std::shared_ptr<HeadInlet> head_;
   const std::function<void(StagePacket)> done_;
 };
 
-// All of a lane. Each end is used by one thread.
+// All of a lane that is in this process: neighbouring stages. Each end is used by one thread.
 class Lane {
  public:
-  // `done` gets every packet that has passed all stages; `notify` is called when stage 0 has ended a step
-  // that took some time, and there is another stage. Both from the ranks' threads.
-  Lane(int32_t num_stages, std::function<void(StagePacket)> done, std::function<void()> notify);
+  // Stages [first_stage, first_stage + num_stages) between `head` and `tail`.
+  Lane(int32_t first_stage, int32_t num_stages, std::shared_ptr<HeadInlet> head,
+       std::unique_ptr<PacketOutlet> tail);
+  // The same from stage 0 on, with what is submitted; `notify` is called when stage 0 has ended a step that
+  // took some time, and there is another stage.
+  Lane(int32_t num_stages, std::shared_ptr<FirstInlet> first, std::unique_ptr<PacketOutlet> tail,
+       std::function<void()> notify);
 
-  FirstInlet& first() { return first_; }
-  const FirstInlet& first() const { return first_; }
-  void AddHidden(Buffer hidden) { free_hidden_.Push(std::move(hidden)); }
+  int32_t first_stage() const { return first_stage_; }
+  int32_t num_stages() const { return static_cast<int32_t>(between_.size()) + 1; }
+  HeadInlet& head() { return *head_; }
   PacketInlet& Inlet(int32_t stage);
   PacketOutlet& Outlet(int32_t stage);
 
  private:
-  BoundedQueue<Buffer> free_hidden_;
-  FirstInlet first_;
-  LastOutlet last_;
+  const int32_t first_stage_;
+  const std::shared_ptr<HeadInlet> head_;
+  const std::unique_ptr<PacketOutlet> tail_;
   std::vector<std::unique_ptr<PacketQueue>> between_;  // [num_stages - 1]
-  FirstOutlet first_outlet_;
+  std::unique_ptr<FirstOutlet> first_outlet_;          // null: not needed
 };
 
 }  // namespace penstock

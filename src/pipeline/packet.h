@@ -39,7 +39,14 @@ class PacketInlet {
   virtual std::optional<StagePacket> Pop() = 0;
 };
 
-// Where they go to. The last thing that has `hidden` gives it back to where the inlet took it from.
+// The first of a lane in this process, which has the buffers. What has been made with one gives it back.
+class HeadInlet : public PacketInlet {
+ public:
+  // From any thread.
+  virtual void Return(Buffer hidden) = 0;
+};
+
+// Where they go to. The last one in this process that has `hidden` gives it back to the lane's first inlet.
 class PacketOutlet {
  public:
   virtual ~PacketOutlet() = default;

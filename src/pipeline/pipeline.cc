@@ -1,40 +1,23 @@
-// Threads of the pipeline; the queues are in lane.cc, the work itself in stage.cc.
+// What is submitted and what comes back; the queues are in lane.cc, the threads in rank_threads.cc, the work
+// itself in stage.cc.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include "pipeline/pipeline.h"
 
-#include <cstring>
 #include <limits>
 #include <string>
 #include <utility>
 
-#include "base/affinity.h"
+#include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/clock.h"
+#include "pipeline/stage_worker.h"
+#include "pipeline/wire.h"
 
 namespace penstock {
 namespace {
 
 constexpr size_t kUnbounded = std::numeric_limits<size_t>::max();
-
-// Names a rank for people: the lane only where there are several.
-std::string RankName(const PipelineOptions& options, int32_t stage_idx, int32_t lane_idx,
-                     const char* separator) {
-  std::string name = std::to_string(stage_idx);
-  if (options.num_lanes > 1) name += separator + std::to_string(lane_idx);
-  return name;
-}
-
-void AddHiddenBuffers(const PipelineOptions& options, const ModelConfig& config, Lane& lane) {
-  const size_t bytes = DTypeBytes(options.model.dtype) * options.model.max_batched_tokens *
-                       static_cast<size_t>(config.hidden_dim);
-  const int32_t count =
-      options.num_hidden_buffers > 0 ? options.num_hidden_buffers : NumHiddenBuffers(options.num_stages);
-  for (int32_t i = 0; i < count; ++i) {
-    Buffer hidden(bytes);
-    std::memset(hidden.data(), 0, bytes);  // paged in here, not in the first steps
-    lane.AddHidden(std::move(hidden));
-  }
-}
 
 }  // namespace
 
@@ -43,68 +26,100 @@ Pipeline::Pipeline(const PipelineOptions& options)
       sequence_parallel_min_tokens_(options.sequence_parallel_min_tokens),
       results_(kUnbounded) {
   CHECK(options_.num_stages >= 1 && options_.num_lanes >= 1);
-  for (int32_t i = 0; i < options_.num_lanes; ++i) {
-    const auto done = [this](StagePacket packet) { Finish(std::move(packet)); };
-    std::function<void()> notify;
-    if (i == 0) notify = [this] { Notify(); };
-    lanes_.push_back(std::make_unique<Lane>(options_.num_stages, done, std::move(notify)));
-  }
+  const auto done = [this](StagePacket packet) {
+    if (packet.result != nullptr && !packet.is_void) Finish(std::move(packet.result));
+  };
+  wired_ = WireSubmitter(options_.num_stages, options_.num_lanes,
+                         options_.remote ? &*options_.remote : nullptr, done, [this] { Notify(); });
 }
 
 Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& options,
                                                    const RankFactory& make_rank) {
   std::unique_ptr<Pipeline> pipeline(new Pipeline(options));
-  BoundedQueue<Status> ready(kUnbounded);
-  for (int32_t stage = 0; stage < options.num_stages; ++stage) {
-    for (int32_t lane = 0; lane < options.num_lanes; ++lane) {
-      pipeline->threads_.emplace_back(
-          [&, stage, lane, self = pipeline.get()] { self->StageLoop(stage, lane, make_rank, ready); });
-    }
-  }
-  Status first_error;
-  for (size_t i = 0; i < pipeline->threads_.size();
-       ++i) {  // of every rank: they use our arguments until then
-    Status status = *ready.Pop();
-    if (first_error.ok()) first_error = std::move(status);
-  }
-  if (!first_error.ok()) return first_error;
+  const int32_t buffers =
+      options.num_hidden_buffers > 0 ? options.num_hidden_buffers : NumHiddenBuffers(options.num_stages);
+  pipeline->threads_ = std::make_unique<RankThreads>(
+      RankThreadsOptions{
+          .model = options.model, .has_lanes = options.num_lanes > 1, .num_hidden_buffers = buffers},
+      pipeline->wired_.lanes, pipeline->cancelled_);
+  RETURN_IF_ERROR(pipeline->threads_->Start(make_rank));
+  if (options.remote) pipeline->ListenToWorkers();
   return pipeline;
 }
 
 Pipeline::~Pipeline() {
   cancelled_.CancelAll();
-  for (auto& lane : lanes_) lane->first().Close();
-  for (std::thread& thread : threads_) thread.join();
+  if (options_.remote) SendStopOrder(*options_.remote);
+  for (size_t lane = 0; lane < wired_.firsts.size(); ++lane) {
+    if (wired_.firsts[lane] != nullptr) {
+      wired_.firsts[lane]->Close();
+    } else {
+      SendClose(wired_.submits[lane]);
+    }
+  }
+  threads_.reset();
 }
 
-void Pipeline::StageLoop(int32_t stage_idx, int32_t lane_idx, const RankFactory& make_rank,
-                         BoundedQueue<Status>& ready) {
-  NameThisThread("stage." + RankName(options_, stage_idx, lane_idx, "."));
-  Lane& lane = *lanes_[lane_idx];
-  PacketOutlet& outlet = lane.Outlet(stage_idx);
-  Result<RankRuntime> runtime = make_rank(stage_idx, lane_idx);
-  if (!runtime.ok()) {
-    ready.Push(runtime.status().WithContext("stage " + RankName(options_, stage_idx, lane_idx, " lane ")));
-    outlet.Close();
-    return;
+void Pipeline::ListenToWorkers() {
+  const RemoteRanks& remote = *options_.remote;
+  const ParallelLayout& layout = remote.map.layout;
+  const int32_t last = RankOf(layout, {.dp = remote.replica, .pp = layout.pp - 1});
+  if (const int32_t process = remote.map.ProcessOf(last); process != remote.process) {
+    const auto on_result = [this](std::span<const std::byte> bytes) {
+      Result<StepResult> result = DecodeResult(bytes);
+      if (!result.ok()) return options_.remote->on_error(result.status().WithContext("a result"));
+      Finish(std::make_unique<StepResult>(*std::move(result)));
+    };
+    ReceiveMessages({remote.endpoint, process, ResultChannel(remote.map.LocalIndex(last))}, on_result,
+                    remote.on_error);
   }
-  Stage stage(stage_idx, *std::move(runtime), options_.model, cancelled_);
-  CHECK_EQ(stage.lane(), lane_idx);
-  if (stage_idx == 0) AddHiddenBuffers(options_, stage.model().config(), lane);
-  ready.Push(OkStatus());
-  while (std::optional<StagePacket> packet = lane.Inlet(stage_idx).Pop()) {
-    stage.Execute(*packet);
-    outlet.Push(*std::move(packet));
-  }
-  outlet.Close();
+  if (wired_.firsts[0] != nullptr) return;
+  const auto on_news = [this](std::span<const std::byte>) {
+    remote_first_begin_us_ = --remote_first_steps_ > 0 ? NowUs() : 0;
+    Notify();
+  };
+  const int32_t first = RankOf(layout, {.dp = remote.replica});
+  ReceiveMessages({remote.endpoint, remote.map.ProcessOf(first), kNewsChannel}, on_news, remote.on_error);
 }
 
-FirstStageLoad Pipeline::FirstStage() const { return lanes_[0]->first().Load(); }
+FirstStageLoad Pipeline::FirstStage() const {
+  if (wired_.firsts[0] != nullptr) return wired_.firsts[0]->Load();
+  FirstStageLoad load{.num_steps = remote_first_steps_, .begin_us = {}};
+  if (const int64_t begin_us = remote_first_begin_us_; begin_us != 0) load.begin_us = begin_us;
+  return load;
+}
 
-void Pipeline::Finish(StagePacket packet) {
-  if (packet.result == nullptr || packet.is_void) return;
-  results_.Push(std::move(packet.result));
+void Pipeline::Finish(std::unique_ptr<StepResult> result) {
+  {
+    std::lock_guard lock(in_flight_mutex_);
+    if (!failure_.ok()) return;  // it has ended with that
+    CHECK(!in_flight_.empty() && in_flight_.front() == result->step_id) << result->step_id;
+    in_flight_.pop_front();
+  }
+  results_.Push(std::move(result));
   Notify();
+}
+
+void Pipeline::Fail(const Status& status) {
+  std::deque<uint64_t> ended;
+  {
+    std::lock_guard lock(in_flight_mutex_);
+    if (!failure_.ok()) return;
+    failure_ = status;
+    ended.swap(in_flight_);
+  }
+  for (const uint64_t step_id : ended) {
+    auto result = std::make_unique<StepResult>();
+    result->step_id = step_id;
+    result->status = status;
+    results_.Push(std::move(result));
+  }
+  Notify();
+}
+
+Status Pipeline::Failure() const {
+  std::lock_guard lock(in_flight_mutex_);
+  return failure_;
 }
 
 void Pipeline::Notify() {
@@ -121,9 +136,21 @@ void Pipeline::SetNotify(std::function<void()> notify) {
 
 void Pipeline::Submit(std::unique_ptr<Step> step) {
   last_submitted_ = step->step_id;
+  {
+    std::unique_lock lock(in_flight_mutex_);
+    if (!failure_.ok()) {
+      auto result = std::make_unique<StepResult>();
+      result->step_id = step->step_id;
+      result->status = failure_;
+      lock.unlock();
+      results_.Push(std::move(result));
+      return Notify();
+    }
+    in_flight_.push_back(step->step_id);
+  }
   const bool sequence_parallel =
       sequence_parallel_min_tokens_ && step->num_tokens() >= *sequence_parallel_min_tokens_;
-  for (size_t lane = lanes_.size(); lane-- > 0;) {  // lane 0 takes the step itself
+  for (size_t lane = wired_.firsts.size(); lane-- > 0;) {  // lane 0 takes the step itself
     StagePacket packet;
     packet.sequence_parallel = sequence_parallel;
     if (lane == 0) {
@@ -133,7 +160,12 @@ void Pipeline::Submit(std::unique_ptr<Step> step) {
     } else {
       packet.step = std::make_unique<Step>(*step);
     }
-    lanes_[lane]->first().Submit(std::move(packet));
+    if (wired_.firsts[lane] != nullptr) {
+      wired_.firsts[lane]->Submit(std::move(packet));
+      continue;
+    }
+    if (lane == 0 && remote_first_steps_++ == 0) remote_first_begin_us_ = NowUs();
+    SendMessage(wired_.submits[lane], EncodePacket(packet), nullptr, 0, {});
   }
 }
 
@@ -148,6 +180,9 @@ std::unique_ptr<StepResult> Pipeline::Poll() {
   return *std::move(result);
 }
 
-void Pipeline::Cancel(SeqId seq) { cancelled_.Add(seq, last_submitted_); }
+void Pipeline::Cancel(SeqId seq) {
+  cancelled_.Add(seq, last_submitted_);
+  if (options_.remote) SendCancelOrder(*options_.remote, seq, last_submitted_);
+}
 
 }  // namespace penstock

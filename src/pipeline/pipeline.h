@@ -15,19 +15,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <vector>
 
 #include "base/bounded_queue.h"
 #include "base/status.h"
 #include "pipeline/cancel_set.h"
-#include "pipeline/lane.h"
-#include "pipeline/stage.h"
+#include "pipeline/lane_wiring.h"
+#include "pipeline/rank_threads.h"
 #include "plan/executor.h"
 
 namespace penstock {
@@ -39,22 +40,20 @@ struct PipelineOptions {
   int32_t num_hidden_buffers = 0;  // of each lane; 0: NumHiddenBuffers(num_stages)
   // Steps of at least so many tokens are computed with ModelBatch::sequence_parallel. Absent: none.
   std::optional<int32_t> sequence_parallel_min_tokens = std::nullopt;
+  // Absent: all ranks are in this process.
+  std::optional<RemoteRanks> remote = std::nullopt;
 };
 
 // Enough for all steps that the scheduler has in flight at once.
 inline int32_t NumHiddenBuffers(int32_t num_stages) { return 2 * num_stages + 2; }
 
-// Makes rank `stage_idx * num_lanes + lane` of a pipeline: its team, groups, kernels and loaded model, KV
-// blocks included. Called on that rank's own thread, all ranks at once, so that memory is first touched, and
-// threads are born, where they will be used.
-using RankFactory = std::function<Result<RankRuntime>(int32_t stage_idx, int32_t lane)>;
-
 class Pipeline : public Executor {
  public:
-  // Returns when every rank is ready to run, or with the first one's error.
+  // Returns when every rank of this process is ready to run, or with the first one's error.
   static Result<std::unique_ptr<Pipeline>> Create(const PipelineOptions& options,
                                                   const RankFactory& make_rank);
-  // Ends the steps that have begun, drops the others, joins the threads.
+  // Ends the steps that have begun, drops the others, joins the threads; tells the other processes, whose
+  // workers then end.
   ~Pipeline() override;
 
   int num_stages() const override { return options_.num_stages; }
@@ -64,25 +63,35 @@ class Pipeline : public Executor {
   void SetNotify(std::function<void()> notify) override;
   void Cancel(SeqId seq) override;
 
+  // A rank is gone, as `status` says (kUnavailable): all steps that are in flight, or come later, end with
+  // it. Nothing waits for the other ranks any more; the process is to end without destroying this. From any
+  // thread.
+  void Fail(const Status& status);
+  Status Failure() const override;
+
   // Of the steps that are submitted from now on.
   void SetSequenceParallelMinTokens(std::optional<int32_t> min_tokens);
 
  private:
   explicit Pipeline(const PipelineOptions& options);
-  void StageLoop(int32_t stage_idx, int32_t lane_idx, const RankFactory& make_rank,
-                 BoundedQueue<Status>& ready);
-  void Finish(StagePacket packet);
+  void ListenToWorkers();
+  void Finish(std::unique_ptr<StepResult> result);
   void Notify();
 
   const PipelineOptions options_;
   CancelSet cancelled_;
   uint64_t last_submitted_ = 0;
+  std::atomic<int32_t> remote_first_steps_{0};  // where stage 0 is elsewhere: submitted, and not ended there
+  std::atomic<int64_t> remote_first_begin_us_{0};  // as far as we know
+  mutable std::mutex in_flight_mutex_;
+  std::deque<uint64_t> in_flight_;  // GUARDED_BY(in_flight_mutex_): ids of steps without result
+  Status failure_;                  // GUARDED_BY(in_flight_mutex_)
   std::optional<int32_t> sequence_parallel_min_tokens_;
   std::mutex notify_mutex_;
   std::shared_ptr<const std::function<void()>> notify_;  // GUARDED_BY(notify_mutex_)
-  std::vector<std::unique_ptr<Lane>> lanes_;             // [num_lanes]
   BoundedQueue<std::unique_ptr<StepResult>> results_;
-  std::vector<std::thread> threads_;
+  WiredLanes wired_;
+  std::unique_ptr<RankThreads> threads_;
 };
 
 }  // namespace penstock

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/status.h"
 #include "plan/step.h"
 
 namespace penstock {
@@ -41,6 +42,10 @@ class Executor {
   // ended a step that took some time. Set while no step is in flight; the one before it may still be called
   // once.
   virtual void SetNotify(std::function<void()> notify) = 0;
+
+  // Why no step can be executed any more (kUnavailable), as the results of steps then say too. From any
+  // thread.
+  virtual Status Failure() const { return OkStatus(); }
 
   // A hint: stages that have not yet begun a chunk of this sequence may skip it. The results of steps in
   // flight still come (StepResult::skipped names the sequence); only then may the sequence's blocks be used

@@ -1,0 +1,41 @@
+// StageWorker: the ranks of one replica in a process that has no engine. They execute what comes, until
+// process 0 ends.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/status.h"
+#include "pipeline/cancel_set.h"
+#include "pipeline/lane_wiring.h"
+#include "pipeline/rank_threads.h"
+
+namespace penstock {
+
+class StageWorker {
+ public:
+  // Returns when the ranks are ready to run, or with the first one's error. The endpoint is to be gone before
+  // the worker is.
+  static Result<std::unique_ptr<StageWorker>> Start(const RemoteRanks& remote, const ModelOptions& options,
+                                                    const RankFactory& make_rank);
+
+  // Returns when all has been executed that came before process 0 ended its pipeline.
+  void Wait() { threads_.reset(); }
+
+ private:
+  explicit StageWorker(const RemoteRanks& remote) : remote_(remote) {}
+
+  const RemoteRanks remote_;
+  CancelSet cancelled_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  std::unique_ptr<RankThreads> threads_;
+};
+
+// What process 0 says to all workers of a replica.
+void SendCancelOrder(const RemoteRanks& remote, SeqId seq, uint64_t last_step_id);
+void SendStopOrder(const RemoteRanks& remote);
+
+}  // namespace penstock
