@@ -13,3 +13,7 @@ function(mpi_test name transports)
 endfunction()
 mpi_test(comm_mpi vader,self)
 mpi_test(comm_mpi_tcp tcp,self)
+
+add_executable(net_probe ${CMAKE_SOURCE_DIR}/tests/net/net_probe.cc)
+target_link_libraries(net_probe PRIVATE penstock_comm)
+penstock_warnings(net_probe)
