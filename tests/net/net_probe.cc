@@ -1,9 +1,11 @@
 // net_probe: measures the channel between the processes of a job, and shows what becomes of a job that loses a
 // rank. Run by mpirun, by hand or by tests/net/*.sh:
 //
-//   net_probe channel    one line of JSON for each case: latency, bandwidth, the processor time that it takes
-//   net_probe watch      rank 0 stands in for a server: says READY, and when a rank is lost, LOST; it ends the
-//                        job a second later. Every rank writes "pid RANK PID" first.
+//   net_probe MODE [CONNECT_LIMIT_S]
+//
+//   channel    one line of JSON for each case: latency, bandwidth, the processor time that it takes
+//   watch      rank 0 stands in for a server: says READY, and when a rank is lost, LOST; it answers for half a
+//              second and ends the job with exit code 7 some seconds later. Every rank writes "pid RANK PID" first.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
@@ -191,18 +193,19 @@ int RunWatch(MpiWorld& world) {
       SleepUs(100'000);
       say("answers clients");
     }
+    SleepUs(2'500'000);  // a launcher that notices a lost host by itself ends the job before
     say("ends with 7");
   } else {
-    SleepUs(1'500'000);  // rank 0 is to speak
+    SleepUs(4'000'000);  // rank 0 is to speak
   }
   std::fflush(stdout);
   std::_Exit(7);
 }
 
-int Run(const std::string& mode) {
+int Run(const std::string& mode, int64_t connect_limit_us) {
   const auto launch = DetectMpiLaunch([](const char* name) -> const char* { return std::getenv(name); });
   if (!launch.ok()) return fmt::print(stderr, "error: {}\n", launch.status().message()), 1;
-  auto world = StartMpiWorld({.launch = *launch, .connect_limit_us = 20'000'000});
+  auto world = StartMpiWorld({.launch = *launch, .connect_limit_us = connect_limit_us});
   if (!world.ok()) return fmt::print(stderr, "error: {}\n", world.status().message()), 1;
   if ((*world)->size() < 2) return fmt::print(stderr, "error: start it with mpirun -n 2\n"), 2;
   if (mode == "channel") return RunChannel(**world);
@@ -214,4 +217,6 @@ int Run(const std::string& mode) {
 }  // namespace
 }  // namespace penstock
 
-int main(int argc, char** argv) { return penstock::Run(argc > 1 ? argv[1] : ""); }
+int main(int argc, char** argv) {
+  return penstock::Run(argc > 1 ? argv[1] : "", argc > 2 ? std::atoi(argv[2]) * int64_t{1'000'000} : 20'000'000);
+}
