@@ -2,8 +2,9 @@
 //
 // A message is a short header and a payload; both go from and into the caller's memory. One progress thread
 // for each endpoint does what MPI asks to be done: it sleeps for 20 us between looks while something is
-// moving, longer (up to 200 us) when nothing is, and is woken at once by Send() and PostReceive(). A transfer
-// so overlaps the work of whoever began it; a sender that wants two under way keeps two buffers.
+// moving, longer when nothing is (up to 200 us; 1 ms after a tenth of a second of silence), and is woken at
+// once by Send() and PostReceive(). A transfer so overlaps the work of whoever began it; a sender that wants
+// two under way keeps two buffers.
 //
 // Messages from one rank to another on one channel arrive in the order in which they were sent, and take the
 // receives in the order in which these were posted. Channels do not wait for each other.

@@ -24,6 +24,8 @@ namespace {
 
 constexpr int64_t kShortNapUs = 20;
 constexpr int64_t kLongNapUs = 200;
+constexpr int64_t kIdleNapUs = 1000;  // after kIdleUs without a message: less than 2 % of a core
+constexpr int64_t kIdleUs = 100'000;
 constexpr int64_t kLastSendsUs = 1'000'000;
 constexpr unsigned long kTimerSlackNs = 1000;  // the default, 50 us, is more than a short nap
 
@@ -101,15 +103,24 @@ class MpiEndpoint : public MessageEndpoint {
     prctl(PR_SET_TIMERSLACK, kTimerSlackNs);
     std::vector<std::unique_ptr<Transfer>> begun;
     int64_t nap_us = kShortNapUs;
+    int64_t busy_us = NowUs();  // when there was something to do last
     int64_t stop_us = INT64_MAX;
     for (;;) {
-      for (auto& transfer : begun) transfers_.Begin(std::move(transfer));
-      const bool any = transfers_.Look() || !begun.empty();
+      bool any = transfers_.Look();
+      for (auto& transfer : begun) {
+        any |= transfer->channel != kWatchChannel;
+        transfers_.Begin(std::move(transfer));
+      }
       begun.clear();
       const int64_t now_us = NowUs();
       last_look_us_.store(now_us, std::memory_order_relaxed);
       if (now_us >= stop_us || (stop_us != INT64_MAX && !transfers_.sending())) break;
-      nap_us = any || transfers_.moving() ? kShortNapUs : std::min(nap_us + nap_us / 4, kLongNapUs);
+      if (any || transfers_.moving()) {
+        busy_us = now_us;
+        nap_us = kShortNapUs;
+      } else {
+        nap_us = std::min(nap_us + nap_us / 4, now_us - busy_us > kIdleUs ? kIdleNapUs : kLongNapUs);
+      }
       std::unique_lock lock(mutex_);
       if (!any) {
         changed_.wait_for(lock, std::chrono::microseconds(nap_us), [this] { return !asked_.empty(); });

@@ -13,3 +13,15 @@ function(mpi_test name transports)
 endfunction()
 mpi_test(comm_mpi vader,self)
 mpi_test(comm_mpi_tcp tcp,self)
+
+add_executable(net_probe ${CMAKE_SOURCE_DIR}/tests/net/net_probe.cc)
+target_link_libraries(net_probe PRIVATE penstock_comm)
+penstock_warnings(net_probe)
+add_executable(delay_link ${CMAKE_SOURCE_DIR}/tests/net/delay_link.cc)
+target_link_libraries(delay_link PRIVATE Threads::Threads)
+penstock_warnings(delay_link)
+
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+add_test(NAME lost_rank COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/net/test_lost_rank.py
+                                $<TARGET_FILE:net_probe> ${MPIEXEC_EXECUTABLE})
+set_tests_properties(lost_rank PROPERTIES TIMEOUT 200)

@@ -56,10 +56,12 @@ bool TransferSet::Look() {
   CHECK(code == MPI_SUCCESS || code == MPI_ERR_IN_STATUS) << MpiStatus(code, "MPI_Testsome").message();
   if (count == MPI_UNDEFINED || count == 0) return false;
   std::vector<Lane*> touched;
+  bool any = false;
   for (int i = 0; i < count; ++i) {
     const Part& part = parts_[done_[i]];
     EndPart(part, statuses_[i], code == MPI_ERR_IN_STATUS ? statuses_[i].MPI_ERROR : MPI_SUCCESS);
     touched.push_back(&LaneOf(*part.transfer));
+    any |= part.transfer->channel != kWatchChannel;
     requests_[done_[i]] = MPI_REQUEST_NULL;
   }
   size_t kept = 0;
@@ -71,7 +73,7 @@ bool TransferSet::Look() {
   requests_.resize(kept);
   parts_.resize(kept);
   for (Lane* lane : touched) Settle(*lane);
-  return true;
+  return any;
 }
 
 void TransferSet::EndPart(const Part& part, const MPI_Status& status, int error) {

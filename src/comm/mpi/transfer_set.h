@@ -47,7 +47,7 @@ class TransferSet {
 
   void Begin(std::unique_ptr<Transfer> transfer);
 
-  // Asks MPI what is done and calls back for it. Returns whether anything was.
+  // Asks MPI what is done and calls back for it. Returns whether anything but heartbeats was.
   bool Look();
 
   // Whether bytes are on their way: something is being sent, or a header has come without its payload.
