@@ -77,6 +77,7 @@ RankFactory MakeLocalRankFactory(LocalRanksOptions options) {
     rank.team =
         std::make_unique<ThreadTeam>(static_cast<int>(cores.size()), cores, "rank." + std::to_string(idx));
     rank.groups = std::move(shared->groups[idx]);
+    rank.clock_offset_us = shared->clock_offset_us;
     ASSIGN_OR_RETURN(rank.kernels, MakeKernelsByName(shared->kernel_isa, *rank.team));
     if (!shared->profiles.empty() && lane == 0) {
       rank.profile = shared->profiles[stage_idx];

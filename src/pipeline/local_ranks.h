@@ -29,6 +29,7 @@ struct LocalRanksOptions {
   std::vector<RankGroups> groups;       // [num_ranks]; empty: every rank is alone in its stage
   std::string kernel_isa = "auto";      // "ref", or a name of MakeCpuKernels
   int32_t num_blocks = 0;               // KV blocks of each rank
+  int64_t clock_offset_us = 0;          // RankRuntime::clock_offset_us
   PackedCache packed_cache;
   std::vector<OpProfile*> profiles;  // [num_stages] of lane 0, outlive the ranks; empty: none are taken
   // Called from the ranks' threads, one at a time, with the sums over all ranks.

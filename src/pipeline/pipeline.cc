@@ -58,28 +58,51 @@ Pipeline::~Pipeline() {
     }
   }
   threads_.reset();
+  EndListening();
 }
 
 void Pipeline::ListenToWorkers() {
   const RemoteRanks& remote = *options_.remote;
   const ParallelLayout& layout = remote.map.layout;
+  ear_->pipeline = this;
+  ear_->results_end = true;
   const int32_t last = RankOf(layout, {.dp = remote.replica, .pp = layout.pp - 1});
   if (const int32_t process = remote.map.ProcessOf(last); process != remote.process) {
-    const auto on_result = [this](std::span<const std::byte> bytes) {
+    ear_->results_end = false;
+    const auto on_result = [ear = ear_](std::span<const std::byte> bytes) {
+      std::lock_guard lock(ear->mutex);
+      if (ear->pipeline == nullptr) return;
       Result<StepResult> result = DecodeResult(bytes);
-      if (!result.ok()) return options_.remote->on_error(result.status().WithContext("a result"));
-      Finish(std::make_unique<StepResult>(*std::move(result)));
+      if (!result.ok()) {
+        return ear->pipeline->options_.remote->on_error(result.status().WithContext("a result"));
+      }
+      ear->pipeline->Finish(std::make_unique<StepResult>(*std::move(result)));
+    };
+    const auto on_close = [ear = ear_] {
+      std::lock_guard lock(ear->mutex);
+      ear->results_end = true;
+      ear->changed.notify_all();
     };
     ReceiveMessages({remote.endpoint, process, ResultChannel(remote.map.LocalIndex(last))}, on_result,
-                    remote.on_error);
+                    remote.on_error, on_close);
   }
   if (wired_.firsts[0] != nullptr) return;
-  const auto on_news = [this](std::span<const std::byte>) {
-    remote_first_begin_us_ = --remote_first_steps_ > 0 ? NowUs() : 0;
-    Notify();
+  const auto on_news = [ear = ear_](std::span<const std::byte>) {
+    std::lock_guard lock(ear->mutex);
+    if (ear->pipeline == nullptr) return;
+    Pipeline& self = *ear->pipeline;
+    self.remote_first_begin_us_ = --self.remote_first_steps_ > 0 ? NowUs() : 0;
+    self.Notify();
   };
   const int32_t first = RankOf(layout, {.dp = remote.replica});
   ReceiveMessages({remote.endpoint, remote.map.ProcessOf(first), kNewsChannel}, on_news, remote.on_error);
+}
+
+void Pipeline::EndListening() {
+  std::unique_lock lock(ear_->mutex);
+  if (ear_->pipeline == nullptr) return;
+  if (Failure().ok()) ear_->changed.wait(lock, [&] { return ear_->results_end; });
+  ear_->pipeline = nullptr;
 }
 
 FirstStageLoad Pipeline::FirstStage() const {

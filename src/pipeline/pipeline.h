@@ -16,6 +16,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -74,7 +75,16 @@ class Pipeline : public Executor {
 
  private:
   explicit Pipeline(const PipelineOptions& options);
+  // What the endpoint's callbacks know of this; they may come when it is gone.
+  struct Ear {
+    std::mutex mutex;
+    std::condition_variable changed;
+    Pipeline* pipeline = nullptr;  // GUARDED_BY(mutex); null: gone
+    bool results_end = false;      // GUARDED_BY(mutex): the last rank has closed its lane
+  };
   void ListenToWorkers();
+  // Waits for the last rank, if that is another process's.
+  void EndListening();
   void Finish(std::unique_ptr<StepResult> result);
   void Notify();
 
@@ -91,6 +101,7 @@ class Pipeline : public Executor {
   std::shared_ptr<const std::function<void()>> notify_;  // GUARDED_BY(notify_mutex_)
   BoundedQueue<std::unique_ptr<StepResult>> results_;
   WiredLanes wired_;
+  const std::shared_ptr<Ear> ear_ = std::make_shared<Ear>();
   std::unique_ptr<RankThreads> threads_;
 };
 

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "comm/communicator.h"
 #include "model/rank_share.h"
 #include "plan/parallel_layout.h"
@@ -24,6 +26,11 @@ struct RankGroups {
 
 // The share of a rank of the world. Experts are spread over the ranks of the stage in all replicas.
 RankShare ShareOf(const ParallelLayout& layout, int32_t rank);
+
+// body(member, ranks) for each group of more than one rank, in an order that is the same everywhere.
+using RankGroupMember = std::unique_ptr<Communicator> RankGroups::*;
+void ForEachGroup(const ParallelLayout& layout,
+                  FunctionRef<void(RankGroupMember member, std::span<const int32_t> ranks)> body);
 
 // The groups of all ranks of the world, all of which are threads of this process: [world_size].
 std::vector<RankGroups> MakeLocalGroups(const ParallelLayout& layout);

@@ -92,6 +92,7 @@ struct MessageReceiver : std::enable_shared_from_this<MessageReceiver> {
   RemoteEnd from;
   std::function<void(std::span<const std::byte>)> on_message;
   LinkError on_error;
+  std::function<void()> on_close;
   MessageAssembler assembler;
 
   void Post() {
@@ -102,7 +103,10 @@ struct MessageReceiver : std::enable_shared_from_this<MessageReceiver> {
   void Arrive(std::span<const std::byte> header) {
     auto message = assembler.Add(header);
     if (!message.ok()) return on_error(message.status());
-    if (*message && (*message)->is_close) return;
+    if (*message && (*message)->is_close) {
+      if (on_close) on_close();
+      return;
+    }
     Post();
     if (*message) on_message((*message)->bytes);
   }
@@ -150,11 +154,12 @@ std::unique_ptr<PacketOutlet> MakeRemoteOutlet(const RemoteEnd& to, std::shared_
 }
 
 void ReceiveMessages(const RemoteEnd& from, std::function<void(std::span<const std::byte>)> on_message,
-                     LinkError on_error) {
+                     LinkError on_error, std::function<void()> on_close) {
   auto receiver = std::make_shared<MessageReceiver>();
   receiver->from = from;
   receiver->on_message = std::move(on_message);
   receiver->on_error = std::move(on_error);
+  receiver->on_close = std::move(on_close);
   receiver->Post();
 }
 

@@ -61,8 +61,9 @@ std::shared_ptr<HeadInlet> MakeRemoteInlet(const RemoteEnd& from, LinkError on_e
 std::unique_ptr<PacketOutlet> MakeRemoteOutlet(const RemoteEnd& to, std::shared_ptr<HeadInlet> head,
                                                bool is_synchronous);
 
-// Calls `on_message` with each message without payload, from the endpoint's thread, until one is a close.
+// Calls `on_message` with each message without payload, from the endpoint's thread, until one is a close, for
+// which it calls `on_close` where there is one.
 void ReceiveMessages(const RemoteEnd& from, std::function<void(std::span<const std::byte>)> on_message,
-                     LinkError on_error);
+                     LinkError on_error, std::function<void()> on_close = {});
 
 }  // namespace penstock

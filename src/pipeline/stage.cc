@@ -55,7 +55,10 @@ void Stage::Execute(StagePacket& packet) {
   packet.own_rows = {};
   if (!packet.step->chunks.empty()) RunModel(packet);
   stamp.end_us = NowUs();
-  if (packet.result != nullptr) packet.result->stamps.push_back(stamp);
+  if (packet.result == nullptr) return;
+  for (int64_t* const time : {&stamp.recv_us, &stamp.begin_us, &stamp.end_us})
+    *time -= runtime_.clock_offset_us;
+  packet.result->stamps.push_back(stamp);
 }
 
 void Stage::RunModel(StagePacket& packet) {

@@ -35,6 +35,7 @@ struct RankRuntime {
   RankGroups groups;
   std::unique_ptr<Model> model;
   OpProfile* profile = nullptr;  // of the kernels; null: none is taken
+  int64_t clock_offset_us = 0;   // what this process's clock is ahead of process 0's
 };
 
 class Stage {
