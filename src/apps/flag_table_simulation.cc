@@ -89,7 +89,8 @@ constexpr FlagSpec kLayoutFlags[] = {
     {"model", "", kString, kDo, "layouts", "deepseek-v3.1",
      "The model: a directory with a config.json, or deepseek-v3.1 or qwen3-235b (8-bit weights)."},
     {"cluster", "", kString, kDo, "layouts", "a3",
-     "The machine: @FILE or a JSON object with what is not as in a3 (docs/simulate.md)."},
+     "The machine and its engine: a3, a3-vllm-ascend, or @FILE or a JSON object with what is not as in a3 "
+     "(docs/simulate.md)."},
     {"cluster-set", "", kList, kDo, "layouts", "",
      "Change single numbers of the machine: intra_bytes_per_s=1e11 layer_us=300."},
     {"enable-expert-parallel", "", kBool, kDo, "layouts", "false", "All layouts have +ep."},

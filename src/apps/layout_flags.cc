@@ -76,9 +76,9 @@ ModelShape ShapeOf(const ModelConfig& config) {
 }
 
 Result<LayoutSetup> ResolveLayouts(const ParsedFlags& flags) {
-  for (std::string_view name : {"cost", "pipeline-parallel-size", "stage-shares", "trace-file", "per-request"}) {
-    if (flags.Given(name))
-      return InvalidArgument("got --layouts and --{}, expected one of them", name);
+  for (std::string_view name :
+       {"cost", "pipeline-parallel-size", "stage-shares", "trace-file", "per-request"}) {
+    if (flags.Given(name)) return InvalidArgument("got --layouts and --{}, expected one of them", name);
   }
   LayoutSetup setup;
   Result<std::vector<ParallelLayout>> layouts = ParseLayouts(flags.String("layouts"));

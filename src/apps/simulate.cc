@@ -18,14 +18,15 @@
 namespace penstock {
 namespace {
 
-constexpr CommandInfo kInfo = {"penstock simulate --cost COST | --layouts LAYOUT,… [flags]",
-                               "Runs the engine's scheduler and chunk planners in virtual time over a cost "
-                               "model, and prints times to first "
-                               "token, throughput, efficiency and chunks of each policy; or, of each layout of "
-                               "ranks on a described machine, "
-                               "throughput per device and where the time goes. No model is needed; "
-                               "docs/simulate.md says what is "
-                               "modelled."};
+constexpr CommandInfo kInfo = {
+    "penstock simulate --cost COST | --layouts LAYOUT,… [flags]",
+    "Runs the engine's scheduler and chunk planners in virtual time over a cost "
+    "model, and prints times to first "
+    "token, throughput, efficiency and chunks of each policy; or, of each layout of "
+    "ranks on a described machine, "
+    "throughput per device and where the time goes. No model is needed; "
+    "docs/simulate.md says what is "
+    "modelled."};
 
 // "run.json" -> "run.optimal.json".
 std::string TraceName(const std::string& path, const std::string& policy) {
@@ -61,9 +62,8 @@ Status SimulateLayouts(const ParsedFlags& flags) {
   for (ChunkPolicy policy : simulation.policies) {
     simulation.planner.policy = policy;
     for (const ParallelLayout& layout : setup.layouts) {
-      ASSIGN_OR_RETURN(LayoutReport report,
-                       SimulateLayout(setup.model, setup.cluster, layout, simulation.config,
-                                      simulation.planner, traffic));
+      ASSIGN_OR_RETURN(LayoutReport report, SimulateLayout(setup.model, setup.cluster, layout,
+                                                           simulation.config, simulation.planner, traffic));
       reports.push_back(std::move(report));
     }
   }

@@ -52,8 +52,9 @@ Result<ParallelLayout> ParseLayout(std::string_view name) {
   if (rest == "one rank") rest = "";
   while (sound && !rest.empty()) sound = TakeDimension(&rest, &layout);
   if (!sound || layout.world_size() > kMostRanks) {
-    return InvalidArgument("got \"{}\", expected a layout of at most {} ranks, such as pp2tp8, pcp2tp8 or dp2tp8+ep",
-                           name, kMostRanks);
+    return InvalidArgument(
+        "got \"{}\", expected a layout of at most {} ranks, such as pp2tp8, pcp2tp8 or dp2tp8+ep", name,
+        kMostRanks);
   }
   return layout;
 }

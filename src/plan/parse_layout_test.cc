@@ -15,7 +15,8 @@ TEST(ParseLayout, ReadsWhatLayoutNameWrites) {
 }
 
 TEST(ParseLayout, RefusesOthers) {
-  for (const char* name : {"", "tp", "tp0", "tp-1", "tp2tp2", "xp2", "tp2 ", "+ep", "tp99999", "dp4096tp4096"})
+  for (const char* name :
+       {"", "tp", "tp0", "tp-1", "tp2tp2", "xp2", "tp2 ", "+ep", "tp99999", "dp4096tp4096"})
     EXPECT_EQ(ParseLayout(name).status().code(), StatusCode::kInvalidArgument) << name;
   EXPECT_FALSE(ParseLayouts("tp2,").ok());
 }

@@ -25,6 +25,12 @@ double SentShare(double size) { return (size - 1) / size; }
 // Of `num` bins, those that get one of `draws` items.
 double ShareTouched(double draws, double num) { return 1 - std::pow(1 - 1 / num, draws); }
 
+// Each block has two, the experts too.
+double NumCollectives(const LayerBytes& bytes) {
+  return (bytes.attention > 0 ? 2 : 0) + (bytes.mlp > 0 ? 2 : 0) + (bytes.experts > 0 ? 2 : 0) +
+         (bytes.context > 0 ? 1 : 0);
+}
+
 }  // namespace
 
 void StageTime::Add(const StageTime& other) {
@@ -107,17 +113,16 @@ double LayoutCost::AttentionUs(const StepWork& work) const {
   }
   const double own = cluster_.sequence_parallel > 0 ? rows / tp : rows;
   const double qk = heads * m.query_key_dim();
-  double us =
-      MatrixUs(own, m.hidden_dim * (m.q_lora_rank + m.kv_lora_rank + m.rope_dim), m.is_int8()) +
-      MatrixUs(rows, (m.q_lora_rank > 0 ? m.q_lora_rank : m.hidden_dim) * qk, m.is_int8()) +
-      MatrixUs(rows, out, m.is_int8()) +
-      ReadUs((work.history + work.decode_context) * (m.kv_lora_rank + m.rope_dim) * kActivationBytes);
+  double us = MatrixUs(own, m.hidden_dim * (m.q_lora_rank + m.kv_lora_rank + m.rope_dim), m.is_int8()) +
+              MatrixUs(rows, (m.q_lora_rank > 0 ? m.q_lora_rank : m.hidden_dim) * qk, m.is_int8()) +
+              MatrixUs(rows, out, m.is_int8()) +
+              ReadUs((work.history + work.decode_context) * (m.kv_lora_rank + m.rope_dim) * kActivationBytes);
   const double expansion = m.kv_lora_rank * heads * (m.nope_dim + m.v_dim);
   if (cluster_.expand_history > 0) {
-    // Keys and values of the chunk and of all before it, by every rank for its heads; written and read once.
+    // Keys and values of the chunk and of all before it, by every rank for its heads; piece by piece, so that
+    // they stay in the device's cache.
     const double tokens = work.tokens + work.history;
     us += kPerWeight * tokens * expansion / (cluster_.bf16_flops * cluster_.expand_efficiency) * kUs +
-          ReadUs(2 * tokens * heads * (m.nope_dim + m.v_dim) * kActivationBytes) +
           kPerWeight * pairs * heads * (m.query_key_dim() + m.v_dim) / attention_flops * kUs;
   } else {
     us += MatrixUs(rows, expansion, false) +
@@ -164,8 +169,7 @@ LayerBytes LayoutCost::Sent(double tokens, double history, bool with_experts) co
   // A reduce-scatter and a gather each; the gather as late as can be.
   double gathered = hidden * kActivationBytes;
   if (own_rows && m.latent() && m.q_lora_rank > 0) {
-    gathered =
-        rows * (m.q_lora_rank + m.kv_lora_rank + m.rope_dim) * SentShare(tp) * kActivationBytes;
+    gathered = rows * (m.q_lora_rank + m.kv_lora_rank + m.rope_dim) * SentShare(tp) * kActivationBytes;
   } else if (own_rows) {
     gathered = hidden * gathered_bytes();
   }
@@ -189,8 +193,8 @@ StageTime LayoutCost::LayerTime(const StepWork& work, double peer_tokens, bool w
   const LayerBytes bytes = Sent(work.tokens, work.history, with_experts);
   const Peers tp = GroupOf(layout_.tp, 1), pcp = GroupOf(layout_.pcp, layout_.tp);
   StageTime time;
-  time.compute_us = AttentionUs(work) + (with_experts ? ExpertsUs(work.tokens, peer_tokens)
-                                                      : DenseMlpUs(work.tokens));
+  time.compute_us =
+      AttentionUs(work) + (with_experts ? ExpertsUs(work.tokens, peer_tokens) : DenseMlpUs(work.tokens));
   // Two collectives share the bytes of a block.
   const auto block_us = [&](double sent) { return sent > 0 ? 2 * CollectiveUs(tp, sent / 2) : 0; };
   time.collective_us = block_us(bytes.attention) + block_us(bytes.mlp) + CollectiveUs(pcp, bytes.context);
@@ -200,6 +204,8 @@ StageTime LayoutCost::LayerTime(const StepWork& work, double peer_tokens, bool w
     time.collective_us += 2 * CollectiveUs(experts, bytes.experts / 2 * cluster_.expert_imbalance);
   }
   time.fixed_us = cluster_.layer_us;
+  const double launch_us = cluster_.launch_us + NumCollectives(bytes) * cluster_.launch_collective_us;
+  time.fixed_us += std::max(0.0, launch_us - time.total_us());
   return time;
 }
 
@@ -224,12 +230,12 @@ StageTime LayoutCost::Time(const StepWork& work, int stage, double peer_tokens) 
   };
   if (num_dense > 0) add(LayerTime(work, peer_tokens, false), num_dense);
   if (num_dense < LayersOf(stage)) add(LayerTime(work, peer_tokens, true), LayersOf(stage) - num_dense);
-  time.fixed_us += cluster_.step_us;
+  time.fixed_us += cluster_.step_us + (lock_step() ? cluster_.agree_us : 0);
   if (stage == layout_.pp - 1) {
     const double rows = std::max(work.seqs, 1.0);
     time.compute_us += MatrixUs(rows, model_.hidden_dim * model_.vocab_size / layout_.tp, false);
-    time.collective_us += CollectiveUs(GroupOf(layout_.tp, 1),
-                                       rows * model_.vocab_size * kLogitBytes * SentShare(layout_.tp));
+    time.collective_us +=
+        CollectiveUs(GroupOf(layout_.tp, 1), rows * model_.vocab_size * kLogitBytes * SentShare(layout_.tp));
   }
   return time;
 }
@@ -247,8 +253,8 @@ double LayoutCost::WeightBytes() const {
   const double shared_ranks = layout_.expert_parallel && cluster_.sequence_parallel > 0 ? 1 : layout_.tp;
   const double expert = 3 * m.hidden_dim * m.moe_intermediate_dim;
   const double dense = AttentionElements() + 3 * m.hidden_dim * m.intermediate_dim / layout_.tp;
-  const double sparse = AttentionElements() + expert * m.num_experts / ranks +
-                        expert * m.num_shared_experts / shared_ranks;
+  const double sparse =
+      AttentionElements() + expert * m.num_experts / ranks + expert * m.num_shared_experts / shared_ranks;
   const double ends = m.hidden_dim * m.vocab_size / layout_.tp * kActivationBytes;  // embedding, or head
   double most = 0;
   for (int stage = 0; stage < layout_.pp; ++stage) {

@@ -6,7 +6,8 @@
 //   attention     query-key pairs, and the history that is read, or expanded from latents, for each chunk
 //   collectives   collective_us + message_us × peers + bytes sent ÷ link
 //   layer_us
-// and a step costs step_us besides on each stage. Nothing overlaps but the hand-over between stages.
+// but at least launch_us, and a step costs step_us besides on each stage. Nothing overlaps but the hand-over
+// between stages.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -25,7 +26,7 @@ namespace penstock {
 struct StageTime {
   double compute_us = 0;     // matrices and attention
   double collective_us = 0;  // all-gathers, reduce-scatters, dispatch and combine of experts
-  double fixed_us = 0;       // layer_us and step_us
+  double fixed_us = 0;       // layer_us, step_us, and where launch_us is more than the device takes
 
   double total_us() const { return compute_us + collective_us + fixed_us; }
   void Add(const StageTime& other);

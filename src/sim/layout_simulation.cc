@@ -83,6 +83,9 @@ Result<LayoutReport> SimulateLayout(const ModelShape& model, const ClusterSpec& 
     return InvalidArgument("layout {}: got {} stages, expected at most {}, the number of layers",
                            LayoutName(layout), layout.pp, model.num_layers);
   }
+  if (layout.pp > 1 && layout.pcp > 1 && cluster.pcp_with_pp == 0)
+    return InvalidArgument("layout {}: pp and pcp, expected one of them: pcp_with_pp is 0",
+                           LayoutName(layout));
   const LayoutCost cost(model, cluster, layout);
   config.cost = cost.Fit(config.max_num_batched_tokens, MaxModelLen(config, traffic));
   config.step_cost = [cost](const Step& step, int stage) {
@@ -101,15 +104,16 @@ Result<LayoutReport> SimulateLayout(const ModelShape& model, const ClusterSpec& 
 }
 
 std::string LayoutsText(std::span<const LayoutReport> reports) {
-  std::string text = fmt::format("{:<14}{:<14}{:>10}{:>9}{:>14}{:>7}{:>9}{:>13}{:>7}{:>11}{:>6}{:>10}\n", "layout",
-                                 "policy", "TTFT mean", "median", "tokens/s/dev", "ratio", "compute",
-                                 "collectives", "fixed", "lock step", "idle", "GB/device");
+  std::string text = fmt::format("{:<14}{:<14}{:>10}{:>9}{:>14}{:>7}{:>9}{:>13}{:>7}{:>11}{:>6}{:>10}\n",
+                                 "layout", "policy", "TTFT mean", "median", "tokens/s/dev", "ratio",
+                                 "compute", "collectives", "fixed", "lock step", "idle", "GB/device");
   const double first = reports.front().input_tokens_per_s_per_device();
   for (const LayoutReport& report : reports) {
     const TimeShares& shares = report.shares;
     const double rate = report.input_tokens_per_s_per_device();
     text += fmt::format(
-        "{:<14}{:<14}{:>10.3f}{:>9.3f}{:>14.0f}{:>7.3f}{:>8.0f}%{:>12.0f}%{:>6.0f}%{:>10.0f}%{:>5.0f}%{:>10.1f}{}\n",
+        "{:<14}{:<14}{:>10.3f}{:>9.3f}{:>14.0f}{:>7.3f}{:>8.0f}%{:>12.0f}%{:>6.0f}%{:>10.0f}%{:>5.0f}%{:>10."
+        "1f}{}\n",
         LayoutName(report.layout), report.simulation.policy, report.ttft_mean_s(), report.ttft_median_s(),
         rate, rate / first, 100 * shares.compute, 100 * shares.collectives, 100 * shares.fixed,
         100 * shares.lock_step, 100 * shares.idle, report.weight_bytes / 1e9,

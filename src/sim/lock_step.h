@@ -1,6 +1,6 @@
-// LockStep: replicas whose experts are spread over all of them, so that a layer of one needs the others: their
-// steps begin together, and take as long as the one that takes longest. A replica that has nothing to do takes
-// part with an empty step.
+// LockStep: replicas whose experts are spread over all of them, so that a layer of one needs the others:
+// their steps begin together, and take as long as the one that takes longest. A replica that has nothing to
+// do takes part with an empty step.
 //
 // Each replica submits to its port. A step waits there until the group's last one has left the first stage.
 //
@@ -37,8 +37,8 @@ class LockStep {
   // Where that replica's engine submits to. `executor` outlives it.
   std::unique_ptr<Executor> MakePort(int replica, SimExecutor& executor);
 
-  // Begins the next common step where it is due and there is one; whether it did. Called when all engines have
-  // had their turn at this time.
+  // Begins the next common step where it is due and there is one; whether it did. Called when all engines
+  // have had their turn at this time.
   bool BeginDue();
   // When the next one is due; nothing where no step waits.
   std::optional<int64_t> NextEventUs() const;

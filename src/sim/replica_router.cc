@@ -9,8 +9,7 @@ namespace penstock {
 
 size_t ReplicaRouter::Route(size_t id, const SimRequest& request) {
   const auto least = std::min_element(backlog_us_.begin(), backlog_us_.end());
-  const double work_us =
-      cost_.BottleneckChunkUs(request.cached_len, request.prompt_len - request.cached_len);
+  const double work_us = cost_.BottleneckChunkUs(request.cached_len, request.prompt_len - request.cached_len);
   *least += work_us;
   const auto replica = static_cast<size_t>(least - backlog_us_.begin());
   CHECK(routed_.insert({id, {replica, work_us}}).second);

@@ -8,7 +8,6 @@
 #include <optional>
 #include <span>
 #include <vector>
-#include <vector>
 
 #include "engine/engine_core.h"
 #include "sim/lock_step.h"

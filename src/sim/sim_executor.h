@@ -1,7 +1,8 @@
 // SimExecutor: a pipeline of stages in virtual time. A stage begins step k when it has ended step k - 1 and
 // the stage before it has ended step k:
 //
-//   begin[s][k] = max(end[s][k - 1], end[s - 1][k] + transfer(step k))      end = begin + cost(step k, stage s)
+//   begin[s][k] = max(end[s][k - 1], end[s - 1][k] + transfer(step k))      end = begin + cost(step k, stage
+//   s)
 //
 // Tokens come from a SimSampler that reads its history through the chunk's block table, out of blocks that
 // hold what was really written to them.

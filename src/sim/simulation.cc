@@ -238,8 +238,8 @@ void Simulation::AddUse() {
   for (const Replica& replica : replicas_) {
     const PipelineUse use = ComputePipelineUse(replica.trace.steps(), num_stages);
     for (int stage = 0; stage < num_stages; ++stage) {
-      report_.stage_busy_share[stage] += static_cast<double>(use.stage_busy_us[stage]) / kUsPerSecond /
-                                         report_.duration_s / num_replicas;
+      report_.stage_busy_share[stage] +=
+          static_cast<double>(use.stage_busy_us[stage]) / kUsPerSecond / report_.duration_s / num_replicas;
     }
   }
 }

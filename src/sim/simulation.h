@@ -26,8 +26,8 @@ namespace penstock {
 
 struct SimulationConfig {
   CostModel cost;  // known; the planner is told the same
-  // How long stages really take: by layout (layout_simulation.h). Unset: what `cost` says, and nothing between
-  // stages.
+  // How long stages really take: by layout (layout_simulation.h). Unset: what `cost` says, and nothing
+  // between stages.
   StepCost step_cost = nullptr;
   std::function<int64_t(const Step&)> transfer_us = nullptr;
   // Engines side by side, each with `cost`; requests go to the one with the least predicted work.
