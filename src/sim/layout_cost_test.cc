@@ -180,7 +180,7 @@ TEST(LayoutCost, TheFitPredictsChunks) {
     for (int32_t pos : {0, 16384, 65536}) {
       for (int32_t len : {512, 4096, 16384, 32768}) {
         const double us = cost.Time(WorkOf(ChunkShape{.pos = pos, .len = len}), 1).total_us();
-        EXPECT_NEAR(fit.stages[1].PredictChunk(pos, len), us, 0.15 * us)
+        EXPECT_NEAR(fit.stages[1].PredictChunk(pos, len), us, 0.25 * us)
             << preset.name << " " << pos << " " << len;
       }
     }
