@@ -72,7 +72,7 @@ double LayoutCost::LinkUs(const Peers& peers, double bytes) const {
 }
 
 double LayoutCost::CollectiveUs(const Peers& peers, double bytes) const {
-  return peers.size > 1 ? cluster_.collective_us + LinkUs(peers, bytes) : 0;
+  return peers.size > 1 && bytes > 0 ? cluster_.collective_us + LinkUs(peers, bytes) : 0;
 }
 
 double LayoutCost::ReadUs(double bytes) const {
@@ -189,6 +189,11 @@ LayerBytes LayoutCost::Sent(double tokens, double history, bool with_experts) co
   return bytes;
 }
 
+double LayoutCost::EntryBytes(double tokens, int stage) const {
+  if (stage == 0 || cluster_.sequence_parallel > 0) return 0;
+  return tokens / layout_.pcp * model_.hidden_dim * kActivationBytes * SentShare(layout_.tp);
+}
+
 StageTime LayoutCost::LayerTime(const StepWork& work, double peer_tokens, bool with_experts) const {
   const LayerBytes bytes = Sent(work.tokens, work.history, with_experts);
   const Peers tp = GroupOf(layout_.tp, 1), pcp = GroupOf(layout_.pcp, layout_.tp);
@@ -231,6 +236,7 @@ StageTime LayoutCost::Time(const StepWork& work, int stage, double peer_tokens) 
   if (num_dense > 0) add(LayerTime(work, peer_tokens, false), num_dense);
   if (num_dense < LayersOf(stage)) add(LayerTime(work, peer_tokens, true), LayersOf(stage) - num_dense);
   time.fixed_us += cluster_.step_us + (lock_step() ? cluster_.agree_us : 0);
+  time.collective_us += CollectiveUs(GroupOf(layout_.tp, 1), EntryBytes(work.tokens, stage));
   if (stage == layout_.pp - 1) {
     const double rows = std::max(work.seqs, 1.0);
     time.compute_us += MatrixUs(rows, model_.hidden_dim * model_.vocab_size / layout_.tp, false);
@@ -241,7 +247,7 @@ StageTime LayoutCost::Time(const StepWork& work, int stage, double peer_tokens) 
 }
 
 double LayoutCost::TransferUs(double tokens) const {
-  const double cut = layout_.pcp * (cluster_.sequence_parallel > 0 ? layout_.tp : 1);
+  const double cut = layout_.ranks_per_stage();
   const bool inside = layout_.ranks_per_replica() <= cluster_.devices_per_node;
   const Peers next = {.size = 2, .inside = inside ? 1.0 : 0, .outside = inside ? 0.0 : 1};
   return CollectiveUs(next, tokens / cut * model_.hidden_dim * kActivationBytes);

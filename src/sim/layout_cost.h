@@ -56,6 +56,8 @@ class LayoutCost {
 
   // Of a layer with experts (or of a dense one), on one rank.
   LayerBytes Sent(double tokens, double history, bool with_experts) const;
+  // And before the first layer of a stage that is not the first: a rank hands over its own rows only.
+  double EntryBytes(double tokens, int stage) const;
 
   // Weights of a rank of the stage that has the most.
   double WeightBytes() const;
