@@ -81,6 +81,7 @@ std::string FlagsMarkdown() {
   text += "### Of `penstock calibrate`\n\n" + WorkingTable(CalibrateFlags());
   text += "### Of `penstock simulate` and `penstock plan`\n\n" + WorkingTable(SimulationFlags());
   text += "### Of `penstock simulate`\n\n" + WorkingTable(SimulateFlags());
+  text += "### Of `penstock simulate --layouts`\n\n" + WorkingTable(LayoutFlags());
   text += "### Of `penstock plan`\n\n" + WorkingTable(PlanFlags());
   text += "### Of `penstock quantize`\n\n" + WorkingTable(QuantiseFlags());
   text +=

@@ -60,6 +60,7 @@ std::span<const FlagSpec> BenchKernelsFlags();  // of `bench kernels`
 std::span<const FlagSpec> CalibrateFlags();     // of `calibrate` only
 std::span<const FlagSpec> SimulationFlags();    // of `simulate` and `plan`
 std::span<const FlagSpec> SimulateFlags();      // of `simulate` only
+std::span<const FlagSpec> LayoutFlags();        // of `simulate --layouts`
 std::span<const FlagSpec> PlanFlags();          // of `plan` only
 std::span<const FlagSpec> QuantiseFlags();      // of `quantize`
 

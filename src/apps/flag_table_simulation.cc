@@ -56,6 +56,11 @@ constexpr FlagSpec kSimulateFlags[] = {
     {"num-clients", "", kInt, kDo, "workload", "",
      "Closed loop: so many clients, each of which sends a request when its last one has ended.", "", 1,
      1 << 16},
+    {"client-ms", "", kFloat, kDo, "workload", "0",
+     "What a client takes between an answer and its next request: it, the network, the tokenizer.", "", 0,
+     1e6},
+    {"client-us-per-token", "", kFloat, kDo, "workload", "0",
+     "The same for each token of the next request's prompt.", "", 0, 1e6},
     {"trace-in", "", kString, kDo, "workload", "",
      "File of recorded requests, one a line: {\"arrival_s\": 0.5, \"prompt_len\": 8192, \"output_len\": 1, "
      "\"cached_len\": 0}."},
@@ -77,6 +82,20 @@ constexpr FlagSpec kSimulateFlags[] = {
     {"per-request", "", kBool, kDo, "output", "false", "Also print every request."},
 };
 
+constexpr FlagSpec kLayoutFlags[] = {
+    {"layouts", "", kString, kDo, "layouts", "",
+     "Compare layouts of ranks instead of policies, joined by commas: pp2tp8,tp16,pcp2tp8,dp2tp8; with +ep, "
+     "experts are spread over the ranks. Takes --model and --cluster in place of --cost."},
+    {"model", "", kString, kDo, "layouts", "deepseek-v3.1",
+     "The model: a directory with a config.json, or deepseek-v3.1 or qwen3-235b (8-bit weights)."},
+    {"cluster", "", kString, kDo, "layouts", "a3",
+     "The machine and its engine: a3, a3-vllm-ascend, or @FILE or a JSON object with what is not as in a3 "
+     "(docs/simulate.md)."},
+    {"cluster-set", "", kList, kDo, "layouts", "",
+     "Change single numbers of the machine: intra_bytes_per_s=1e11 layer_us=300."},
+    {"enable-expert-parallel", "", kBool, kDo, "layouts", "false", "All layouts have +ep."},
+};
+
 constexpr FlagSpec kPlanFlags[] = {
     {"prompt-len", "", kString, kDo, "plan", "8K,32K,128K", "Tokens of the prompts, joined by commas."},
 };
@@ -85,9 +104,10 @@ constexpr FlagSpec kPlanFlags[] = {
 
 std::span<const FlagSpec> SimulationFlags() { return kSimulationFlags; }
 std::span<const FlagSpec> SimulateFlags() { return kSimulateFlags; }
+std::span<const FlagSpec> LayoutFlags() { return kLayoutFlags; }
 std::span<const FlagSpec> PlanFlags() { return kPlanFlags; }
 
-FlagTable SimulateCommandTable() { return {SimulationFlags(), SimulateFlags()}; }
+FlagTable SimulateCommandTable() { return {SimulationFlags(), SimulateFlags(), LayoutFlags()}; }
 FlagTable PlanCommandTable() { return {SimulationFlags(), PlanFlags()}; }
 
 }  // namespace penstock

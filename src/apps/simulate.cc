@@ -9,19 +9,24 @@
 #include <fstream>
 
 #include "apps/commands.h"
+#include "apps/layout_flags.h"
 #include "apps/simulation_flags.h"
 #include "plan/prompt_plan.h"
+#include "sim/layout_simulation.h"
 #include "sim/simulation_report.h"
 
 namespace penstock {
 namespace {
 
-constexpr CommandInfo kInfo = {"penstock simulate --cost COST [flags]",
-                               "Runs the engine's scheduler and chunk planners in virtual time over a cost "
-                               "model, and prints times to first "
-                               "token, throughput, efficiency and chunks of each policy. No model is needed; "
-                               "docs/simulate.md says what is "
-                               "modelled."};
+constexpr CommandInfo kInfo = {
+    "penstock simulate --cost COST | --layouts LAYOUT,… [flags]",
+    "Runs the engine's scheduler and chunk planners in virtual time over a cost "
+    "model, and prints times to first "
+    "token, throughput, efficiency and chunks of each policy; or, of each layout of "
+    "ranks on a described machine, "
+    "throughput per device and where the time goes. No model is needed; "
+    "docs/simulate.md says what is "
+    "modelled."};
 
 // "run.json" -> "run.optimal.json".
 std::string TraceName(const std::string& path, const std::string& policy) {
@@ -48,7 +53,26 @@ double IdealSeconds(const CostModel& cost, const SimulatedRequest& request) {
   return IdealUs(cost, request.cached_len, request.prompt_len - request.cached_len) / 1e6;
 }
 
+// A line for each layout and policy.
+Status SimulateLayouts(const ParsedFlags& flags) {
+  ASSIGN_OR_RETURN(const LayoutSetup setup, ResolveLayouts(flags));
+  ASSIGN_OR_RETURN(SimulationSetup simulation, ResolveSimulation(flags));
+  ASSIGN_OR_RETURN(const Traffic traffic, ResolveTraffic(flags));
+  std::vector<LayoutReport> reports;
+  for (ChunkPolicy policy : simulation.policies) {
+    simulation.planner.policy = policy;
+    for (const ParallelLayout& layout : setup.layouts) {
+      ASSIGN_OR_RETURN(LayoutReport report, SimulateLayout(setup.model, setup.cluster, layout,
+                                                           simulation.config, simulation.planner, traffic));
+      reports.push_back(std::move(report));
+    }
+  }
+  fmt::print("{}", flags.Bool("json") ? LayoutsJson(reports).dump() + "\n" : LayoutsText(reports));
+  return OkStatus();
+}
+
 Status Simulate(const ParsedFlags& flags) {
+  if (flags.Given("layouts")) return SimulateLayouts(flags);
   ASSIGN_OR_RETURN(SimulationSetup setup, ResolveSimulation(flags));
   ASSIGN_OR_RETURN(const Traffic traffic, ResolveTraffic(flags));
   std::vector<SimulationReport> reports;

@@ -123,7 +123,10 @@ Result<std::vector<int32_t>> ParseLengths(std::string_view text) {
 Result<SimulationSetup> ResolveSimulation(const ParsedFlags& flags) {
   SimulationSetup setup;
   SimulationConfig& config = setup.config;
-  ASSIGN_OR_RETURN(config.cost, ReadCost(flags));
+  const bool by_layout = flags.Known("layouts") && flags.Given("layouts");
+  if (!by_layout) {
+    ASSIGN_OR_RETURN(config.cost, ReadCost(flags));
+  }
   config.max_num_batched_tokens = Int32(flags, "max-num-batched-tokens");
   config.block_size = Int32(flags, "block-size");
   config.num_warm_up = flags.Bool("warm-up") ? kWarmUpRequests : 0;
@@ -145,7 +148,13 @@ Result<Traffic> ResolveTraffic(const ParsedFlags& flags) {
   if (flags.Given("trace-in")) {
     ASSIGN_OR_RETURN(Traffic traffic, ReadTrace(flags));
     traffic.num_clients = num_clients;
+    traffic.client_us = flags.Float("client-ms") * 1000;
+    traffic.client_token_us = flags.Float("client-us-per-token");
     return traffic;
+  }
+  for (std::string_view name : {"client-ms", "client-us-per-token"}) {
+    if (flags.Given(name) && num_clients == 0)
+      return InvalidArgument("--{}: expected --num-clients beside it", name);
   }
   RETURN_IF_ERROR(CheckLengthFlags(flags));
   if (flags.Given("request-rate") && flags.Given("num-clients"))
@@ -165,6 +174,8 @@ Result<Traffic> ResolveTraffic(const ParsedFlags& flags) {
   workload.prefix_hit_share = flags.Float("prefix-hit-share");
   if (flags.Given("request-rate")) workload.request_rate = flags.Float("request-rate");
   workload.num_clients = num_clients;
+  workload.client_us = flags.Float("client-ms") * 1000;
+  workload.client_token_us = flags.Float("client-us-per-token");
   workload.seed = static_cast<uint64_t>(flags.Int("seed"));
   return DrawTraffic(workload);
 }

@@ -21,7 +21,8 @@ struct SimulationSetup {
   PlannerOptions planner;  // its policy is one of `policies`
   std::vector<ChunkPolicy> policies;
 };
-// A --min-chunk above --max-num-batched-tokens is lowered to it, with a warning in the log.
+// With --layouts, the cost is not known yet. A --min-chunk above --max-num-batched-tokens is lowered to it,
+// with a warning in the log.
 Result<SimulationSetup> ResolveSimulation(const ParsedFlags& flags);
 
 // Of `simulate`; files are read.

@@ -9,14 +9,16 @@
 
 namespace penstock {
 
-StepCost MakeStepCost(CostModel cost, double noise, uint64_t seed) {
+StepCost MakeStepCost(CostModel cost) {
+  return [cost = std::move(cost)](const Step& step, int stage) -> int64_t {
+    return std::llround(cost.stages.at(stage).Predict(WorkOf(step)));
+  };
+}
+
+StepCost WithNoise(StepCost cost, double noise, uint64_t seed) {
   return [cost = std::move(cost), noise, seed](const Step& step, int stage) -> int64_t {
-    double time_us = cost.stages.at(stage).Predict(WorkOf(step));
-    if (noise > 0) {
-      RandomDraw draw(seed, step.step_id, static_cast<uint64_t>(stage));
-      time_us *= std::max(0.1, 1 + noise * draw.Normal());
-    }
-    return std::llround(time_us);
+    RandomDraw draw(seed, step.step_id, static_cast<uint64_t>(stage));
+    return std::llround(static_cast<double>(cost(step, stage)) * std::max(0.1, 1 + noise * draw.Normal()));
   };
 }
 

@@ -11,9 +11,11 @@
 
 namespace penstock {
 
+// Microseconds are rounded, so a step is off by half of one at most.
+StepCost MakeStepCost(CostModel cost);
+
 // `noise` is the standard deviation of a factor (mean 1, normal, not below 0.1) that is drawn for each step
-// on each stage from `seed`, step and stage. Microseconds are rounded, so a step is off by half of one at
-// most.
-StepCost MakeStepCost(CostModel cost, double noise = 0, uint64_t seed = 0);
+// on each stage from `seed`, step and stage.
+StepCost WithNoise(StepCost cost, double noise, uint64_t seed);
 
 }  // namespace penstock

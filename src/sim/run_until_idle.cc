@@ -24,21 +24,32 @@ class KnownEvents : public EventSource {
 
 }  // namespace
 
-void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock, EventSource& source) {
+void RunUntilIdle(std::span<const SimReplica> replicas, LockStep* lock_step, VirtualClock& clock,
+                  EventSource& source) {
   for (;;) {
-    std::optional<int64_t> event_us;
-    while ((event_us = source.NextUs()) && *event_us <= clock.now_us())
-      source.HappenNext(core, clock.now_us());
-    core.Tick(clock.now_us());
-    event_us = source.NextUs();
-    std::optional<int64_t> next_us = executor.NextEventUs();
-    if (event_us) next_us = std::min(next_us.value_or(*event_us), *event_us);
-    if (core.NextWakeUs() != SubmitPacer::kNever) {
-      next_us = std::min(next_us.value_or(core.NextWakeUs()), core.NextWakeUs());
+    std::optional<int64_t> next_us;
+    while ((next_us = source.NextUs()) && *next_us <= clock.now_us())
+      source.HappenNext(*replicas[source.Replica()].core, clock.now_us());
+    for (const SimReplica& replica : replicas) replica.core->Tick(clock.now_us());
+    if (lock_step != nullptr && lock_step->BeginDue()) continue;
+
+    next_us = source.NextUs();
+    const auto consider = [&](std::optional<int64_t> event_us) {
+      if (event_us && (!next_us || *event_us < *next_us)) next_us = event_us;
+    };
+    for (const SimReplica& replica : replicas) {
+      consider(replica.executor->NextEventUs());
+      if (replica.core->NextWakeUs() != SubmitPacer::kNever) consider(replica.core->NextWakeUs());
     }
+    if (lock_step != nullptr) consider(lock_step->NextEventUs());
     if (!next_us) return;
     clock.AdvanceTo(std::max(*next_us, clock.now_us()));
   }
+}
+
+void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock, EventSource& source) {
+  const SimReplica replica = {&core, &executor};
+  RunUntilIdle({&replica, 1}, nullptr, clock, source);
 }
 
 void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock,

@@ -1,4 +1,4 @@
-// Drives an EngineCore over a SimExecutor in virtual time.
+// Drives an EngineCore over a SimExecutor in virtual time, or several replicas of both.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/engine_core.h"
+#include "sim/lock_step.h"
 #include "sim/sim_executor.h"
 #include "sim/virtual_clock.h"
 
@@ -27,13 +29,23 @@ class EventSource {
   virtual ~EventSource() = default;
   // When something happens next; nothing where that is not known yet. A time that has passed means now.
   virtual std::optional<int64_t> NextUs() const = 0;
-  // Lets the first event happen. REQUIRES: NextUs() <= now_us.
+  // The replica that the first event is for.
+  virtual size_t Replica() { return 0; }
+  // Lets the first event happen. REQUIRES: NextUs() <= now_us; `core` is Replica()'s.
   virtual void HappenNext(EngineCore& core, int64_t now_us) = 0;
 };
 
 // Lets events happen when their time has come, and time pass, until no event is known and no step is in
 // flight. `clock` is the executor's.
 void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock, EventSource& source);
+
+struct SimReplica {
+  EngineCore* core = nullptr;
+  SimExecutor* executor = nullptr;
+};
+// The same with several. `lock_step`: of their executors; null: they do not wait for each other.
+void RunUntilIdle(std::span<const SimReplica> replicas, LockStep* lock_step, VirtualClock& clock,
+                  EventSource& source);
 
 // The same with events that are known. They must be in order.
 void RunUntilIdle(EngineCore& core, SimExecutor& executor, VirtualClock& clock,

@@ -35,13 +35,17 @@ void SimExecutor::Submit(std::unique_ptr<Step> step) {
   BeginStages();
 }
 
+int64_t SimExecutor::RecvUs(const StepInFlight& in_flight) const {
+  if (in_flight.stamps.empty()) return in_flight.submit_us;
+  return in_flight.stamps.back().end_us + (config_.transfer_us ? config_.transfer_us(*in_flight.step) : 0);
+}
+
 std::optional<int64_t> SimExecutor::NextBeginUs(size_t idx) const {
   const StepInFlight& in_flight = steps_[idx];
   const size_t stage = in_flight.stamps.size();
   if (stage == stage_free_us_.size()) return std::nullopt;
   if (idx > 0 && steps_[idx - 1].stamps.size() <= stage) return std::nullopt;
-  const int64_t recv_us = stage == 0 ? in_flight.submit_us : in_flight.stamps.back().end_us;
-  return std::max(recv_us, stage_free_us_[stage]);
+  return std::max(RecvUs(in_flight), stage_free_us_[stage]);
 }
 
 void SimExecutor::BeginStages() {
@@ -52,7 +56,7 @@ void SimExecutor::BeginStages() {
       if (!begin_us || *begin_us > clock_.now_us()) break;
       const auto stage = static_cast<int32_t>(in_flight.stamps.size());
       const int64_t end_us = *begin_us + CostOf(in_flight, stage);
-      const int64_t recv_us = stage == 0 ? in_flight.submit_us : in_flight.stamps.back().end_us;
+      const int64_t recv_us = RecvUs(in_flight);
       in_flight.stamps.push_back(
           {.stage = stage, .recv_us = recv_us, .begin_us = *begin_us, .end_us = end_us});
       stage_free_us_[stage] = end_us;

@@ -1,7 +1,8 @@
 // SimExecutor: a pipeline of stages in virtual time. A stage begins step k when it has ended step k - 1 and
 // the stage before it has ended step k:
 //
-//   begin[s][k] = max(end[s][k - 1], end[s - 1][k])      end = begin + cost(step k, stage s)
+//   begin[s][k] = max(end[s][k - 1], end[s - 1][k] + transfer(step k))      end = begin + cost(step k, stage
+//   s)
 //
 // Tokens come from a SimSampler that reads its history through the chunk's block table, out of blocks that
 // hold what was really written to them.
@@ -41,6 +42,8 @@ struct SimConfig {
   int32_t block_size = 16;
   int32_t vocab_size = 1000;
   StepCost cost = SimpleStepCost{.per_step_us = 100, .per_token_us = 1};
+  // Between the end of a step on a stage and its arrival at the next one; null: none. No stage waits for it.
+  std::function<int64_t(const Step&)> transfer_us = nullptr;
   // False: the KV cache holds nothing, for simulations at scale; a token depends on its sequence and position
   // only.
   bool track_contents = true;
@@ -77,6 +80,8 @@ class SimExecutor : public Executor {
     std::unordered_set<SeqId> skipped;
   };
 
+  // When a step has come to the stage that is next for it.
+  int64_t RecvUs(const StepInFlight& in_flight) const;
   // When the stage that is next for step `idx` begins with it; nothing while that is not known.
   std::optional<int64_t> NextBeginUs(size_t idx) const;
   void BeginStages();

@@ -11,7 +11,7 @@ Result<SimulationReport> SimulatePolicy(const SimulationConfig& config, PlannerO
   options.block_size = config.block_size;
   options.max_model_len = MaxModelLen(config, traffic);
   if (options.min_chunk) options.min_chunk = std::min(*options.min_chunk, options.max_tokens);
-  return Simulate(config, traffic, MakeChunkPlanner(options));
+  return Simulate(config, traffic, [&] { return MakeChunkPlanner(options); });
 }
 
 }  // namespace penstock

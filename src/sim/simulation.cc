@@ -4,7 +4,9 @@
 #include "sim/simulation.h"
 
 #include <algorithm>
+#include <deque>
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include "base/check.h"
@@ -67,50 +69,74 @@ Result<int32_t> NumBlocks(const SimulationConfig& config, const Traffic& traffic
 class Simulation {
  public:
   Simulation(const SimulationConfig& config, const Traffic& traffic, int32_t num_blocks,
-             std::unique_ptr<ChunkPlanner> planner)
-      : config_(config),
-        traffic_(traffic),
-        policy_(planner->name()),
-        executor_(MakeSimConfig(num_blocks), clock_),
-        core_(MakeEngineConfig(num_blocks), executor_, texts_, std::move(planner)) {
-    core_.SetCost(config.cost);
-  }
+             const PlannerFactory& make_planner);
 
   SimulationReport Run();
 
  private:
+  struct Replica {
+    std::unique_ptr<SimExecutor> executor;
+    std::unique_ptr<Executor> port;  // in lock step
+    std::unique_ptr<EngineCore> core;
+    StepTrace trace = StepTrace(SIZE_MAX);
+  };
+
+  void AddReplica(int32_t num_blocks, std::unique_ptr<ChunkPlanner> planner);
   SimConfig MakeSimConfig(int32_t num_blocks);
   EngineConfig MakeEngineConfig(int32_t num_blocks) const;
-  std::vector<RequestOutput> Send(const Traffic& traffic);
-  void Observe(const Step& step, const StepResult& result, int64_t submit_us);
-  void AddChunks();
+  std::vector<RequestOutput> Send(TrafficSource& source);
+  void SendToEach(const Traffic& traffic);
+  void Observe(const Step& step, const StepResult& result, int64_t submit_us, StepTrace& trace);
   void AddUse();
 
   const SimulationConfig& config_;
   const Traffic& traffic_;
-  const std::string policy_;
   VirtualClock clock_;
-  SimExecutor executor_;
   NoTexts texts_;
-  EngineCore core_;
+  std::optional<LockStep> lock_step_;
+  std::deque<Replica> replicas_;
+  std::vector<SimReplica> drivers_;
   TokenId next_own_id_ = 1;
-  SeqId num_admitted_ = 0;
   bool counts_ = false;   // what happens now is part of the report
   int64_t start_us_ = 0;  // of what counts
-  SeqId first_seq_ = 0;   // of what counts
   SimulationReport report_;
 };
+
+Simulation::Simulation(const SimulationConfig& config, const Traffic& traffic, int32_t num_blocks,
+                       const PlannerFactory& make_planner)
+    : config_(config), traffic_(traffic) {
+  if (config.joint_cost)
+    lock_step_.emplace(config.num_replicas, config.cost.num_stages(), config.joint_cost, clock_);
+  for (int replica = 0; replica < config.num_replicas; ++replica) AddReplica(num_blocks, make_planner());
+}
+
+void Simulation::AddReplica(int32_t num_blocks, std::unique_ptr<ChunkPlanner> planner) {
+  report_.policy = planner->name();
+  Replica& replica = replicas_.emplace_back();
+  SimConfig sim = MakeSimConfig(num_blocks);
+  const int idx = static_cast<int>(replicas_.size()) - 1;
+  if (lock_step_) sim.cost = lock_step_->CostOf(idx);
+  sim.observer = [this, &replica](const Step& step, const StepResult& result, int64_t submit_us) {
+    if (counts_) Observe(step, result, submit_us, replica.trace);
+  };
+  replica.executor = std::make_unique<SimExecutor>(std::move(sim), clock_);
+  if (lock_step_) replica.port = lock_step_->MakePort(idx, *replica.executor);
+  Executor& executor = lock_step_ ? *replica.port : *replica.executor;
+  replica.core =
+      std::make_unique<EngineCore>(MakeEngineConfig(num_blocks), executor, texts_, std::move(planner));
+  replica.core->SetCost(config_.cost);
+  drivers_.push_back({replica.core.get(), replica.executor.get()});
+}
 
 SimConfig Simulation::MakeSimConfig(int32_t num_blocks) {
   SimConfig sim;
   sim.num_stages = config_.cost.num_stages();
   sim.num_blocks = num_blocks;
   sim.block_size = config_.block_size;
-  sim.cost = MakeStepCost(config_.cost, config_.noise, config_.seed);
+  sim.cost = config_.step_cost ? config_.step_cost : MakeStepCost(config_.cost);
+  if (config_.noise > 0) sim.cost = WithNoise(std::move(sim.cost), config_.noise, config_.seed);
+  sim.transfer_us = config_.transfer_us;
   sim.track_contents = false;
-  sim.observer = [this](const Step& step, const StepResult& result, int64_t submit_us) {
-    if (counts_) Observe(step, result, submit_us);
-  };
   return sim;
 }
 
@@ -127,19 +153,28 @@ EngineConfig Simulation::MakeEngineConfig(int32_t num_blocks) const {
   return engine;
 }
 
-// Lets an engine that has nothing to do answer these requests.
-std::vector<RequestOutput> Simulation::Send(const Traffic& traffic) {
-  TrafficSource source(traffic, clock_.now_us(), config_.block_size, next_own_id_);
-  next_own_id_ += static_cast<TokenId>(traffic.requests.size());
-  num_admitted_ += traffic.requests.size();
-  RunUntilIdle(core_, executor_, clock_, source);
-  CHECK_EQ(source.num_ended(), traffic.requests.size());
-  CHECK(executor_.violations().empty()) << executor_.violations().front();
+// Lets engines that have nothing to do answer these requests.
+std::vector<RequestOutput> Simulation::Send(TrafficSource& source) {
+  RunUntilIdle(drivers_, lock_step_ ? &*lock_step_ : nullptr, clock_, source);
+  for (const Replica& replica : replicas_) {
+    const std::vector<std::string>& violations = replica.executor->violations();
+    CHECK(violations.empty()) << violations.front();
+  }
+  CHECK_EQ(source.num_ended(), source.outputs().size());
   for (const RequestOutput& output : source.outputs()) CHECK(output.error.ok()) << output.error.message();
   return source.outputs();
 }
 
-void Simulation::Observe(const Step& step, const StepResult& result, int64_t submit_us) {
+void Simulation::SendToEach(const Traffic& traffic) {
+  for (size_t replica = 0; replica < replicas_.size(); ++replica) {
+    TrafficSource source(traffic, clock_.now_us(), config_.block_size, next_own_id_);
+    source.SendTo(replica);
+    Send(source);
+  }
+  next_own_id_ += static_cast<TokenId>(traffic.requests.size());
+}
+
+void Simulation::Observe(const Step& step, const StepResult& result, int64_t submit_us, StepTrace& trace) {
   StepResult shifted;
   shifted.step_id = result.step_id;
   shifted.stamps = result.stamps;
@@ -148,26 +183,26 @@ void Simulation::Observe(const Step& step, const StepResult& result, int64_t sub
     stamp.begin_us -= start_us_;
     stamp.end_us -= start_us_;
   }
-  report_.trace.OnSubmit(step, submit_us - start_us_);
-  report_.trace.OnResult(shifted, clock_.now_us() - start_us_);
+  trace.OnSubmit(step, submit_us - start_us_);
+  trace.OnResult(shifted, clock_.now_us() - start_us_);
 }
 
 SimulationReport Simulation::Run() {
   const SimRequest full{.prompt_len = LongestPrompt(traffic_)};
   if (config_.num_warm_up > 0) {
-    Send({.requests = std::vector<SimRequest>(config_.num_warm_up, full), .num_clients = 1});
+    SendToEach({.requests = std::vector<SimRequest>(config_.num_warm_up, full), .num_clients = 1});
   }
   if (const int32_t len = LongestCached(traffic_); len > 0) {
     const int32_t shared_len = CeilDiv(len, config_.block_size) * config_.block_size;
-    Send({.requests = {{.prompt_len = shared_len + 1, .cached_len = shared_len}}});
+    SendToEach({.requests = {{.prompt_len = shared_len + 1, .cached_len = shared_len}}});
   }
 
   counts_ = true;
   start_us_ = clock_.now_us();
-  first_seq_ = num_admitted_ + 1;
-  const std::vector<RequestOutput> outputs = Send(traffic_);
-  report_.policy = policy_;
-  for (const RequestOutput& output : outputs) {
+  ReplicaRouter router(config_.cost, replicas_.size());
+  TrafficSource source(traffic_, start_us_, config_.block_size, next_own_id_);
+  if (replicas_.size() > 1) source.SendTo(router);
+  for (const RequestOutput& output : Send(source)) {
     const RequestTimes& times = output.times;
     const auto seconds = [](int64_t us) { return static_cast<double>(us) / kUsPerSecond; };
     report_.requests.push_back({.prompt_len = output.num_prompt_tokens,
@@ -176,20 +211,13 @@ SimulationReport Simulation::Run() {
                                 .arrival_s = seconds(times.arrival_us - start_us_),
                                 .ttft_s = seconds(times.first_token_us - times.arrival_us),
                                 .e2e_s = seconds(times.finish_us - times.arrival_us),
-                                .chunks = {}});
+                                .chunks = output.chunk_lens});
   }
-  AddChunks();
   AddUse();
+  report_.trace = std::move(replicas_.front().trace);
+  for (size_t idx = 1; idx < replicas_.size(); ++idx)
+    report_.other_traces.push_back(std::move(replicas_[idx].trace));
   return std::move(report_);
-}
-
-// The engine counts its sequences in the order in which they are admitted.
-void Simulation::AddChunks() {
-  for (const StepRecord& step : report_.trace.steps()) {
-    for (const ChunkRecord& chunk : step.chunks) {
-      if (!chunk.is_decode) report_.requests.at(chunk.seq - first_seq_).chunks.push_back(chunk.len);
-    }
-  }
 }
 
 void Simulation::AddUse() {
@@ -203,11 +231,16 @@ void Simulation::AddUse() {
   const bool alone = report_.requests.size() == 1;
   const double span_us = (alone ? report_.requests[0].ttft_s : report_.duration_s) * kUsPerSecond;
   const int num_stages = config_.cost.num_stages();
-  if (span_us > 0) report_.efficiency = pure_us / (num_stages * span_us);
-  const PipelineUse use = ComputePipelineUse(report_.trace.steps(), num_stages);
-  for (int64_t busy_us : use.stage_busy_us) {
-    const double busy_s = static_cast<double>(busy_us) / kUsPerSecond;
-    report_.stage_busy_share.push_back(report_.duration_s > 0 ? busy_s / report_.duration_s : 0);
+  const auto num_replicas = static_cast<double>(replicas_.size());
+  if (span_us > 0) report_.efficiency = pure_us / (num_stages * num_replicas * span_us);
+  report_.stage_busy_share.resize(num_stages);
+  if (report_.duration_s <= 0) return;
+  for (const Replica& replica : replicas_) {
+    const PipelineUse use = ComputePipelineUse(replica.trace.steps(), num_stages);
+    for (int stage = 0; stage < num_stages; ++stage) {
+      report_.stage_busy_share[stage] +=
+          static_cast<double>(use.stage_busy_us[stage]) / kUsPerSecond / report_.duration_s / num_replicas;
+    }
   }
 }
 
@@ -221,11 +254,23 @@ int32_t MaxModelLen(const SimulationConfig& config, const Traffic& traffic) {
   return longest + config.block_size + 1;
 }
 
+int64_t SimulationReport::num_steps() const {
+  size_t num_steps = trace.steps().size();
+  for (const StepTrace& other : other_traces) num_steps += other.steps().size();
+  return static_cast<int64_t>(num_steps);
+}
+
+Result<SimulationReport> Simulate(const SimulationConfig& config, const Traffic& traffic,
+                                  const PlannerFactory& make_planner) {
+  CHECK(config.cost.known() && !traffic.requests.empty() && config.num_replicas >= 1);
+  ASSIGN_OR_RETURN(const int32_t num_blocks, NumBlocks(config, traffic));
+  return Simulation(config, traffic, num_blocks, make_planner).Run();
+}
+
 Result<SimulationReport> Simulate(const SimulationConfig& config, const Traffic& traffic,
                                   std::unique_ptr<ChunkPlanner> planner) {
-  CHECK(config.cost.known() && !traffic.requests.empty() && planner != nullptr);
-  ASSIGN_OR_RETURN(const int32_t num_blocks, NumBlocks(config, traffic));
-  return Simulation(config, traffic, num_blocks, std::move(planner)).Run();
+  CHECK(planner != nullptr && config.num_replicas == 1);
+  return Simulate(config, traffic, [&] { return std::move(planner); });
 }
 
 }  // namespace penstock

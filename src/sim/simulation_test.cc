@@ -134,6 +134,27 @@ TEST(Simulation, ClosedLoopClientsWaitForTheirAnswers) {
   EXPECT_EQ(report.requests[3].arrival_s, report.requests[0].arrival_s + report.requests[0].e2e_s);
 }
 
+TEST(Simulation, ClientsTakeTheirTime) {
+  const SimulationConfig config = ConfigOf(kDeepSeek, 2);
+  const Traffic traffic = {.requests = {{.prompt_len = 4096}, {.prompt_len = 8192}, {.prompt_len = 1024}},
+                           .num_clients = 2,
+                           .client_us = 1000,
+                           .client_token_us = 10};
+  const std::vector<SimulatedRequest> requests = Static(config, traffic).requests;
+  EXPECT_NEAR(requests[0].arrival_s, 0.001 + 0.04096, 1e-9);
+  EXPECT_NEAR(requests[1].arrival_s, 0.001 + 0.08192, 1e-9);
+  const double first_end_s = requests[0].arrival_s + requests[0].e2e_s;
+  EXPECT_NEAR(requests[2].arrival_s, first_end_s + 0.001 + 0.01024, 1e-9);
+}
+
+// Stages do not wait for a transfer, so it is paid once for each hop, not for each chunk.
+TEST(Simulation, TransfersDelayTheNextStageOnly) {
+  SimulationConfig config = ConfigOf(kDeepSeek, 4, 8192);
+  const double without_s = Static(config, OnePrompt(131072)).requests[0].ttft_s;
+  config.transfer_us = [](const Step& step) { return 2 * step.num_tokens(); };
+  EXPECT_NEAR(Static(config, OnePrompt(131072)).requests[0].ttft_s, without_s + 3 * 8192 * 2e-6, 1e-5);
+}
+
 TEST(Simulation, OpenLoopArrivesWhenItArrives) {
   Traffic traffic = {.requests = {{.arrival_us = 1'000'000, .prompt_len = 8192},
                                   {.arrival_us = 60'000'000, .prompt_len = 8192}}};

@@ -2,6 +2,7 @@
 #include "sim/traffic_source.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/check.h"
@@ -18,21 +19,34 @@ TrafficSource::TrafficSource(Traffic traffic, int64_t start_us, int32_t block_si
       start_us_(start_us),
       block_size_(block_size),
       first_own_id_(first_own_id),
-      free_us_(traffic_.num_clients, start_us),
       outputs_(traffic_.requests.size()) {
   CHECK_GT(first_own_id, kSharedId);
+  for (int32_t client = 0; client < traffic_.num_clients; ++client) BeginNext(start_us);
+}
+
+void TrafficSource::BeginNext(int64_t now_us) {
+  if (next_ == traffic_.requests.size()) return;
+  const double own_us = traffic_.client_us + traffic_.client_token_us * traffic_.requests[next_].prompt_len;
+  due_.insert({now_us + std::llround(own_us), next_++});
 }
 
 std::optional<int64_t> TrafficSource::NextUs() const {
+  if (traffic_.num_clients > 0) {
+    if (due_.empty()) return std::nullopt;
+    return due_.begin()->first;
+  }
   if (next_ == traffic_.requests.size()) return std::nullopt;
-  if (traffic_.num_clients == 0) return start_us_ + traffic_.requests[next_].arrival_us;
-  if (free_us_.empty()) return std::nullopt;
-  return free_us_.front();
+  return start_us_ + traffic_.requests[next_].arrival_us;
+}
+
+size_t TrafficSource::Replica() {
+  if (router_ == nullptr) return replica_;
+  const size_t idx = traffic_.num_clients > 0 ? due_.begin()->second : next_;
+  return router_->Route(idx, traffic_.requests[idx]);
 }
 
 void TrafficSource::HappenNext(EngineCore& core, int64_t now_us) {
-  if (traffic_.num_clients > 0) free_us_.pop_front();
-  const size_t idx = next_++;
+  const size_t idx = traffic_.num_clients > 0 ? due_.extract(due_.begin()).value().second : next_++;
   Request request = MakeRequest(idx);
   const Status status = core.CheckRequest(request);
   CHECK(status.ok()) << status.message();
@@ -42,7 +56,8 @@ void TrafficSource::HappenNext(EngineCore& core, int64_t now_us) {
         if (output.finish_reason == FinishReason::kNone) return;
         outputs_[idx] = std::move(output);
         ++num_ended_;
-        if (traffic_.num_clients > 0) free_us_.push_back(outputs_[idx].times.finish_us);
+        if (router_ != nullptr) router_->OnEnd(idx);
+        if (traffic_.num_clients > 0) BeginNext(outputs_[idx].times.finish_us);
       },
       now_us);
 }

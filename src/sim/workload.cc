@@ -51,6 +51,11 @@ Status CheckWorkload(const Workload& workload) {
     return InvalidArgument("request rate: got {}, expected a rate per second", workload.request_rate);
   if (workload.num_clients < 0)
     return InvalidArgument("number of clients: got {}, expected 0 or more", workload.num_clients);
+  if (!(workload.client_us >= 0 && workload.client_us <= kMostSeconds * kUsPerSecond &&
+        workload.client_token_us >= 0 && workload.client_token_us <= kUsPerSecond)) {
+    return InvalidArgument("time of clients: got {} us and {} us for each token, expected times",
+                           workload.client_us, workload.client_token_us);
+  }
   if (workload.request_rate > 0 && workload.num_clients > 0)
     return InvalidArgument("got a request rate and a number of clients, expected one of them");
   return OkStatus();
@@ -102,6 +107,8 @@ Result<Traffic> DrawTraffic(const Workload& workload) {
   RandomDraw lengths(workload.seed, 1), arrivals(workload.seed, 2);
   Traffic traffic;
   traffic.num_clients = workload.num_clients;
+  traffic.client_us = workload.client_us;
+  traffic.client_token_us = workload.client_token_us;
   double at_s = 0;
   for (int32_t i = 0; i < workload.num_requests; ++i) {
     SimRequest& request = traffic.requests.emplace_back();

@@ -37,13 +37,18 @@ struct Workload {
   // Closed loop: so many clients, each of which sends a request when its last one has ended. 0: none,
   // requests come when they come.
   int32_t num_clients = 0;
+  double client_us = 0;  // Traffic's
+  double client_token_us = 0;
   uint64_t seed = 0;
 };
 
-// Requests in the order of arrival, and by whom they are sent.
+// Requests in the order of arrival, and by whom they are sent. A client has work of its own before each
+// request that it sends (it, the network, the tokenizer): so much, and so much for each token of the prompt.
 struct Traffic {
   std::vector<SimRequest> requests;
   int32_t num_clients = 0;
+  double client_us = 0;
+  double client_token_us = 0;
 };
 
 // kInvalidArgument for values out of range.
