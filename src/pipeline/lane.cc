@@ -8,10 +8,6 @@
 namespace penstock {
 namespace {
 
-// The engine plans around steps of some length at the first stage; of the end of a shorter one it is not
-// told, which saves a wake-up for each token.
-constexpr int64_t kToldStepUs = 5'000;
-
 constexpr size_t kUnbounded = std::numeric_limits<size_t>::max();
 
 std::vector<std::unique_ptr<PacketQueue>> MakeQueues(int32_t count) {
@@ -59,13 +55,14 @@ int64_t FirstInlet::EndStep() {
   return begin_us;
 }
 
-FirstOutlet::FirstOutlet(FirstInlet& inlet, PacketOutlet& next, std::function<void()> notify)
-    : inlet_(inlet), next_(next), notify_(std::move(notify)) {}
+FirstOutlet::FirstOutlet(FirstInlet& inlet, PacketOutlet& next, std::function<void()> notify,
+                         int64_t told_step_us)
+    : inlet_(inlet), next_(next), notify_(std::move(notify)), told_step_us_(told_step_us) {}
 
 void FirstOutlet::Push(StagePacket packet) {
   const int64_t begin_us = inlet_.EndStep();
   next_.Push(std::move(packet));
-  if (notify_ && NowUs() - begin_us >= kToldStepUs) notify_();
+  if (notify_ && NowUs() - begin_us >= told_step_us_) notify_();
 }
 
 LastOutlet::LastOutlet(BoundedQueue<Buffer>& free_hidden, std::function<void(StagePacket)> done)
@@ -76,13 +73,14 @@ void LastOutlet::Push(StagePacket packet) {
   done_(std::move(packet));
 }
 
-Lane::Lane(int32_t num_stages, std::function<void(StagePacket)> done, std::function<void()> notify)
+Lane::Lane(int32_t num_stages, std::function<void(StagePacket)> done, std::function<void()> notify,
+           int64_t told_step_us)
     : free_hidden_(kUnbounded),
       first_(free_hidden_),
       last_(free_hidden_, std::move(done)),
       between_(MakeQueues(num_stages - 1)),
       first_outlet_(first_, between_.empty() ? static_cast<PacketOutlet&>(last_) : *between_[0],
-                    between_.empty() ? nullptr : std::move(notify)) {}
+                    between_.empty() ? nullptr : std::move(notify), told_step_us) {}
 
 PacketInlet& Lane::Inlet(int32_t stage) {
   if (stage == 0) return first_;

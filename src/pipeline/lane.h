@@ -52,10 +52,10 @@ class FirstInlet : public PacketInlet {
 };
 
 // Beyond stage 0: before a packet goes on, the inlet is told that its step has ended; `notify` is called
-// where it took some time.
+// where it took at least `told_step_us`.
 class FirstOutlet : public PacketOutlet {
  public:
-  FirstOutlet(FirstInlet& inlet, PacketOutlet& next, std::function<void()> notify);
+  FirstOutlet(FirstInlet& inlet, PacketOutlet& next, std::function<void()> notify, int64_t told_step_us);
   void Push(StagePacket packet) override;
   void Close() override { next_.Close(); }
 
@@ -63,6 +63,7 @@ class FirstOutlet : public PacketOutlet {
   FirstInlet& inlet_;
   PacketOutlet& next_;
   const std::function<void()> notify_;
+  const int64_t told_step_us_;
 };
 
 // Beyond the last stage: the buffer goes back, the rest to `done`.
@@ -81,8 +82,9 @@ class LastOutlet : public PacketOutlet {
 class Lane {
  public:
   // `done` gets every packet that has passed all stages; `notify` is called when stage 0 has ended a step
-  // that took some time, and there is another stage. Both from the ranks' threads.
-  Lane(int32_t num_stages, std::function<void(StagePacket)> done, std::function<void()> notify);
+  // that took at least `told_step_us`, and there is another stage. Both from the ranks' threads.
+  Lane(int32_t num_stages, std::function<void(StagePacket)> done, std::function<void()> notify,
+       int64_t told_step_us);
 
   FirstInlet& first() { return first_; }
   const FirstInlet& first() const { return first_; }

@@ -47,7 +47,8 @@ Pipeline::Pipeline(const PipelineOptions& options)
     const auto done = [this](StagePacket packet) { Finish(std::move(packet)); };
     std::function<void()> notify;
     if (i == 0) notify = [this] { Notify(); };
-    lanes_.push_back(std::make_unique<Lane>(options_.num_stages, done, std::move(notify)));
+    lanes_.push_back(
+        std::make_unique<Lane>(options_.num_stages, done, std::move(notify), options_.told_step_us));
   }
 }
 
@@ -88,7 +89,7 @@ void Pipeline::StageLoop(int32_t stage_idx, int32_t lane_idx, const RankFactory&
     outlet.Close();
     return;
   }
-  Stage stage(stage_idx, *std::move(runtime), options_.model, cancelled_);
+  Stage stage(stage_idx, *std::move(runtime), options_.model, cancelled_, options_.run_empty_steps);
   CHECK_EQ(stage.lane(), lane_idx);
   if (stage_idx == 0) AddHiddenBuffers(options_, stage.model().config(), lane);
   ready.Push(OkStatus());
