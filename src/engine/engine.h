@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -92,6 +93,26 @@ struct EngineLimits {
   int32_t num_stages = 1;
 };
 
+// What a router over several engines asks for every request: so it must be cheap, and never waits for the
+// engine's thread.
+struct EngineLoad {
+  std::optional<double> backlog_us;       // as EngineStats::prefill_backlog_seconds
+  int64_t waiting_prompt_tokens = 0;      // as there
+  double prefill_us_per_token = 0;        // as there
+  std::shared_ptr<const CostModel> cost;  // as EngineStats::cost; null: not known
+  // How many of the requests that Submit() has taken are in these numbers, or were and have ended.
+  uint64_t num_admitted = std::numeric_limits<uint64_t>::max();
+};
+
+inline EngineLoad LoadOf(const EngineStats& stats) {
+  EngineLoad load;
+  if (stats.prefill_backlog_seconds) load.backlog_us = *stats.prefill_backlog_seconds * 1e6;
+  load.waiting_prompt_tokens = stats.waiting_prompt_tokens;
+  load.prefill_us_per_token = stats.prefill_us_per_token;
+  if (stats.cost.known()) load.cost = std::make_shared<const CostModel>(stats.cost);
+  return load;
+}
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -108,6 +129,10 @@ class Engine {
   virtual void Abort(const std::string& request_id) = 0;
 
   virtual EngineStats Stats() const = 0;
+  // One for each replica (engine/replica_engine.h), in their order.
+  virtual std::vector<EngineStats> ReplicaStats() const { return {Stats()}; }
+  // Of the latest tick. For an engine with one scheduler.
+  virtual EngineLoad Load() const { return LoadOf(Stats()); }
 
   // OK while the engine can make progress; kUnavailable with the reason when it is draining, dead, or has
   // made none for too long while steps are in flight.

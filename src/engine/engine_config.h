@@ -30,6 +30,8 @@ struct EngineConfig {
   std::vector<std::vector<CostSample>> cost_grid;  // [num_stages], or empty
   CostModel cost_prior;
 
+  int32_t engine_idx = 0;  // among num_engines replicas: in the log, and in traces
+  int32_t num_engines = 1;
   int64_t log_interval_us = 10'000'000;  // between lines of statistics, while there is traffic; 0: none
 
   EngineLimits Limits() const {

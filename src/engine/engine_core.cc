@@ -397,6 +397,15 @@ EngineStats EngineCore::Stats() const {
   return stats;
 }
 
+void EngineCore::UpdateLoad(EngineLoad* load) const {
+  const SchedulerStats scheduler = scheduler_.stats();
+  load->waiting_prompt_tokens = scheduler.waiting_prompt_tokens;
+  if (prefill_tokens_ > 0) load->prefill_us_per_token = prefill_us_ / prefill_tokens_;
+  if (!cost_.known()) return;
+  load->backlog_us = scheduler.waiting_prompt_us;
+  if (!load->cost || *load->cost != cost_) load->cost = std::make_shared<const CostModel>(cost_);
+}
+
 std::optional<StepTrace> EngineCore::StopTrace() { return std::exchange(trace_, std::nullopt); }
 
 }  // namespace penstock

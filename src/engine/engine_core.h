@@ -59,6 +59,8 @@ class EngineCore {
   bool idle() const { return requests_.empty(); }  // no live request; steps may be in flight
   int32_t steps_in_flight() const { return scheduler_.steps_in_flight(); }
   EngineStats Stats() const;
+  // Brings `load` up to date, but for num_admitted.
+  void UpdateLoad(EngineLoad* load) const;
   const StallDetector& stall_detector() const { return stall_; }
   // Not OK once the executor has gone (a step came back with kUnavailable): all requests end with this error.
   const Status& failure() const { return failure_; }

@@ -13,7 +13,8 @@ namespace penstock {
 class EngineCore;
 
 // What happened between `before` and `now`, `interval_us` apart.
-std::string StatsLine(const EngineStats& before, const EngineStats& now, int64_t interval_us);
+std::string StatsLine(const EngineStats& before, const EngineStats& now, int64_t interval_us,
+                      int32_t engine_idx = 0);
 
 class StatsLog {
  public:

@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <iterator>
 #include <numeric>
+#include <string_view>
 #include <utility>
+
+#include "base/check.h"
 
 namespace penstock {
 
@@ -32,6 +35,9 @@ void StepTrace::OnResult(const StepResult& result, int64_t now_us) {
 
 namespace {
 
+constexpr std::string_view kTraceHead = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
+constexpr std::string_view kTraceTail = "\n]}\n";
+
 using Out = std::back_insert_iterator<std::string>;
 
 // What a step holds, in a few words for its slice.
@@ -55,52 +61,56 @@ std::string ChunkList(const StepRecord& step) {
   return list;
 }
 
-void WriteSlice(Out out, const StepRecord& step, const StageStamp& stamp) {
+void WriteSlice(Out out, int32_t pid, const StepRecord& step, const StageStamp& stamp) {
   fmt::format_to(out,
                  R"(,
-{{"ph":"X","pid":0,"tid":{},"ts":{},"dur":{},"name":"{}","cat":"step","args":{{"step":{},"ok":{},"chunks_seq_pos_len":[{}]}}}})",
-                 stamp.stage, stamp.begin_us, stamp.end_us - stamp.begin_us, Label(step), step.step_id,
+{{"ph":"X","pid":{},"tid":{},"ts":{},"dur":{},"name":"{}","cat":"step","args":{{"step":{},"ok":{},"chunks_seq_pos_len":[{}]}}}})",
+                 pid, stamp.stage, stamp.begin_us, stamp.end_us - stamp.begin_us, Label(step), step.step_id,
                  step.ok, ChunkList(step));
 }
 
 // An arrow leads from stage to stage, from slice to slice: it is put at the begin of its step on each.
-void WriteArrow(Out out, const StepRecord& step, std::string_view id, std::string_view name) {
+// Its id is unique among those of all processes.
+void WriteArrow(Out out, int32_t pid, const StepRecord& step, std::string_view id, std::string_view name) {
   if (step.stamps.size() < 2) return;
   for (size_t i = 0; i < step.stamps.size(); ++i) {
     const StageStamp& stamp = step.stamps[i];
     const bool last = i + 1 == step.stamps.size();
     const char* phase = i == 0 ? "s" : last ? "f" : "t";
     fmt::format_to(out, R"(,
-{{"ph":"{}","pid":0,"tid":{},"ts":{},"id":"{}","name":"{}","cat":"flow"{}}})",
-                   phase, stamp.stage, stamp.begin_us, id, name, last ? R"(,"bp":"e")" : "");
+{{"ph":"{}","pid":{},"tid":{},"ts":{},"id":"{}{}","name":"{}","cat":"flow"{}}})",
+                   phase, pid, stamp.stage, stamp.begin_us, pid == 0 ? "" : fmt::format("{}:", pid), id, name,
+                   last ? R"(,"bp":"e")" : "");
   }
 }
 
 // One for each chunk of a prompt, and one for all decode tokens together.
-void WriteArrows(Out out, const StepRecord& step) {
+void WriteArrows(Out out, int32_t pid, const StepRecord& step) {
   bool any_decode = false;
   for (const ChunkRecord& chunk : step.chunks) {
     any_decode |= chunk.is_decode;
     if (chunk.is_decode) continue;
-    WriteArrow(out, step, fmt::format("{}.{}", step.step_id, chunk.seq),
+    WriteArrow(out, pid, step, fmt::format("{}.{}", step.step_id, chunk.seq),
                fmt::format("sequence {} [{}, {})", chunk.seq, chunk.pos, chunk.pos + chunk.len));
   }
-  if (any_decode) WriteArrow(out, step, fmt::format("{}", step.step_id), "decode");
+  if (any_decode) WriteArrow(out, pid, step, fmt::format("{}", step.step_id), "decode");
 }
 
-void WriteIdleSlices(Out out, const std::vector<IdleSlice>& slices) {
+void WriteIdleSlices(Out out, int32_t pid, const std::vector<IdleSlice>& slices) {
   for (const IdleSlice& slice : slices) {
     fmt::format_to(out, R"(,
-{{"ph":"X","pid":0,"tid":{},"ts":{},"dur":{},"name":"{}","cat":"bubble"}})",
-                   slice.stage, slice.begin_us, slice.end_us - slice.begin_us, IdleCauseName(slice.cause));
+{{"ph":"X","pid":{},"tid":{},"ts":{},"dur":{},"name":"{}","cat":"bubble"}})",
+                   pid, slice.stage, slice.begin_us, slice.end_us - slice.begin_us,
+                   IdleCauseName(slice.cause));
   }
 }
 
 }  // namespace
 
-std::string StepTrace::ToChromeJson() const {
-  std::string json = R"({"displayTimeUnit":"ms","traceEvents":[
-{"ph":"M","pid":0,"name":"process_name","args":{"name":"pipeline"}})";
+std::string StepTrace::ToChromeJson(int32_t replica) const {
+  const int32_t pid = std::max(replica, 0);
+  std::string json = fmt::format(R"({}{{"ph":"M","pid":{},"name":"process_name","args":{{"name":"{}"}}}})",
+                                 kTraceHead, pid, replica < 0 ? "pipeline" : fmt::format("replica {}", pid));
   Out out(json);
   size_t num_stages = 0;
   IdleFinder idle;
@@ -110,19 +120,32 @@ std::string StepTrace::ToChromeJson() const {
     idle.OnStep(step.submit_us, step.stamps, &idle_slices);
     for (const StageStamp& stamp : step.stamps) {
       num_stages = std::max(num_stages, static_cast<size_t>(stamp.stage) + 1);
-      WriteSlice(out, step, stamp);
+      WriteSlice(out, pid, step, stamp);
     }
-    WriteArrows(out, step);
+    WriteArrows(out, pid, step);
   }
   idle.EndPeriod(&idle_slices);
-  WriteIdleSlices(out, idle_slices);
+  WriteIdleSlices(out, pid, idle_slices);
   for (size_t stage = 0; stage < num_stages; ++stage) {
     fmt::format_to(out, R"(,
-{{"ph":"M","pid":0,"tid":{0},"name":"thread_name","args":{{"name":"stage {0}"}}}})",
-                   stage);
+{{"ph":"M","pid":{1},"tid":{0},"name":"thread_name","args":{{"name":"stage {0}"}}}})",
+                   stage, pid);
   }
-  json += "\n]}\n";
+  json += kTraceTail;
   return json;
+}
+
+std::string MergeTraces(const std::vector<std::string>& traces) {
+  std::string merged;
+  for (const std::string& trace : traces) {
+    if (trace.empty()) continue;
+    const size_t begin = kTraceHead.size(), end = trace.size() - kTraceTail.size();
+    CHECK(trace.starts_with(kTraceHead) && trace.ends_with(kTraceTail));
+    merged += merged.empty() ? kTraceHead : ",\n";
+    merged += std::string_view(trace).substr(begin, end - begin);
+  }
+  if (!merged.empty()) merged += kTraceTail;
+  return merged;
 }
 
 double PipelineUse::overlap_share() const {

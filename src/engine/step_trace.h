@@ -48,12 +48,16 @@ class StepTrace {
   // In the Trace Event format of chrome://tracing and Perfetto: one track for each stage, a slice for each
   // step on it, arrows that follow each chunk of a prompt from stage to stage, and slices that say why a
   // stage did not work (engine/idle_slices.h).
-  std::string ToChromeJson() const;
+  // `replica` >= 0 tells several engines' traces apart that are to be merged.
+  std::string ToChromeJson(int32_t replica = -1) const;
 
  private:
   size_t max_steps_;
   std::deque<StepRecord> steps_;
 };
+
+// One trace of several replicas' ToChromeJson(). Empty ones are left out; empty where there is none.
+std::string MergeTraces(const std::vector<std::string>& traces);
 
 // How the stages worked between the first begin and the last end of some steps.
 struct PipelineUse {

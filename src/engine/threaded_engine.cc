@@ -124,6 +124,12 @@ EngineStats ThreadedEngine::Stats() const {
   return stats;
 }
 
+EngineLoad ThreadedEngine::Load() const {
+  if (!load_wanted_.exchange(true)) Ask<bool>([](EngineCore&) { return true; });
+  std::lock_guard lock(mutex_);
+  return load_;
+}
+
 Status ThreadedEngine::Health() const {
   {
     std::lock_guard lock(mutex_);
@@ -156,7 +162,7 @@ void ThreadedEngine::StartTrace() {
 std::string ThreadedEngine::StopTrace() {
   using Trace = std::optional<StepTrace>;
   const std::optional<Trace> trace = Ask<Trace>([](EngineCore& core) { return core.StopTrace(); });
-  return trace && *trace ? (*trace)->ToChromeJson() : "";
+  return trace && *trace ? (*trace)->ToChromeJson(config_.num_engines > 1 ? config_.engine_idx : -1) : "";
 }
 
 void ThreadedEngine::SetCost(const CostModel& cost) {
@@ -233,12 +239,24 @@ void ThreadedEngine::Apply(Inbox& inbox) {
   for (Arrival& arrival : inbox.arrivals) {
     core_.Admit(std::move(arrival.request), std::move(arrival.sink), arrival.arrival_us);
   }
+  num_admitted_ += inbox.arrivals.size();
   const int64_t now_us = NowUs();
   for (const std::string& request_id : inbox.aborts) core_.Abort(request_id, now_us);
   if (inbox.abort_all) core_.AbortAll(now_us);
 }
 
+void ThreadedEngine::PublishLoad() {
+  std::unique_lock lock(mutex_);
+  EngineLoad load = load_;
+  lock.unlock();
+  core_.UpdateLoad(&load);
+  load.num_admitted = num_admitted_;
+  lock.lock();
+  load_ = std::move(load);
+}
+
 void ThreadedEngine::Publish() {
+  if (load_wanted_) PublishLoad();
   stall_deadline_us_ = core_.stall_detector().DeadlineUs();
   last_progress_us_ = core_.stall_detector().last_progress_us();
   consecutive_failures_ = core_.consecutive_failures();

@@ -45,6 +45,8 @@ class ThreadedEngine : public Engine {
   Status Submit(Request request, OutputSink sink) override;
   void Abort(const std::string& request_id) override;
   EngineStats Stats() const override;
+  // The first call waits for a tick; after every later one the engine thread publishes what it is.
+  EngineLoad Load() const override;
   Status Health() const override;
   void ResetPrefixCache() override;
   void StartTrace() override;
@@ -84,6 +86,7 @@ class ThreadedEngine : public Engine {
   Inbox WaitForWork(int64_t until_us);
   void Apply(Inbox& inbox);
   void Publish();
+  void PublishLoad();
   // `sink`, with the book of live requests kept.
   OutputSink KeepingBook(std::string request_id, OutputSink sink);
 
@@ -98,11 +101,15 @@ class ThreadedEngine : public Engine {
   mutable std::condition_variable answered_;
   std::condition_variable all_ended_;
   mutable Inbox inbox_;          // GUARDED_BY(mutex_)
+  EngineLoad load_;              // GUARDED_BY(mutex_): up to date where load_wanted_
   mutable EngineStats stats_;    // GUARDED_BY(mutex_): the last that Stats() could get
   Admission admission_;          // GUARDED_BY(mutex_)
   int32_t num_undelivered_ = 0;  // GUARDED_BY(mutex_): live requests whose sink has not had its last output
   bool draining_ = false;        // GUARDED_BY(mutex_)
   Status failure_;               // GUARDED_BY(mutex_): as EngineCore::failure()
+
+  uint64_t num_admitted_ = 0;  // engine thread
+  mutable std::atomic<bool> load_wanted_{false};
 
   // For Health(), which must not wait for a thread that may hang.
   std::atomic<int64_t> stall_deadline_us_{StallDetector::kNever};
