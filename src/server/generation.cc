@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <limits>
 #include <mutex>
 #include <random>
 #include <unordered_map>
@@ -33,7 +34,7 @@ struct GenerationService::Core {
     std::lock_guard lock(mutex);
     return fmt::format("{:016x}{:016x}", random(), random());
   }
-  int RetryAfterSeconds() const { return EstimateRetryAfterSeconds(engine.Stats()); }
+  int RetryAfterSeconds() const { return EstimateRetryAfterSeconds(engine.ReplicaStats()); }
 };
 
 class GenerationService::Job : public std::enable_shared_from_this<Job> {
@@ -320,7 +321,9 @@ void GenerationService::Job::OnIdle() {
 // ---- GenerationService
 // ---------------------------------------------------------------------------------------------
 
-int EstimateRetryAfterSeconds(const EngineStats& stats) {
+namespace {
+
+int EstimateWaitSeconds(const EngineStats& stats) {
   constexpr int kLeast = 1, kMost = 300;
   const auto clamped = [](double seconds) {
     return static_cast<int>(std::clamp<double>(seconds + 0.5, kLeast, kMost));
@@ -334,6 +337,14 @@ int EstimateRetryAfterSeconds(const EngineStats& stats) {
     return kLeast;
   const double tokens_per_second = static_cast<double>(stats.prompt_tokens) / prefill->second.sum;
   return clamped(static_cast<double>(stats.waiting_prompt_tokens) / tokens_per_second);
+}
+
+}  // namespace
+
+int EstimateRetryAfterSeconds(std::span<const EngineStats> replicas) {
+  int least = std::numeric_limits<int>::max();
+  for (const EngineStats& stats : replicas) least = std::min(least, EstimateWaitSeconds(stats));
+  return least;
 }
 
 GenerationService::GenerationService(Engine& engine, const Tokenizer& tokenizer,

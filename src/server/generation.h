@@ -31,8 +31,9 @@ struct GenerationOptions {
 };
 
 // Seconds after which a refused client may try again: the time that the prompts in the queue will take, by
-// the cost model where it is known, else by the rate of late, else by the mean rate so far.
-int EstimateRetryAfterSeconds(const EngineStats& stats);
+// the cost model where it is known, else by the rate of late, else by the mean rate so far. Of several
+// replicas the one that is the first to be done counts.
+int EstimateRetryAfterSeconds(std::span<const EngineStats> replicas);
 
 class GenerationService {
  public:

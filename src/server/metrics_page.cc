@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -14,7 +15,9 @@
 #include <initializer_list>
 #include <iterator>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "base/json.h"
 
@@ -35,18 +38,25 @@ std::string EscapeLabel(std::string_view value) {
 
 using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
 
-// Writes families: the head once, then samples, each with the labels that all samples share.
+// Writes families: the head once, then samples, each with the labels that all samples of a writer share.
+// Several writers' families are put together in the order in which each was first named, since a family may
+// be there only once.
 class Page {
  public:
-  explicit Page(std::string common_labels) : common_labels_(std::move(common_labels)) {}
+  // Labels of the samples that follow.
+  void SetCommonLabels(std::string labels) { common_labels_ = std::move(labels); }
 
   void Family(std::string_view name, std::string_view type, std::string_view help) {
-    fmt::format_to(std::back_inserter(text_), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+    const auto [it, is_new] = family_by_name_.try_emplace(std::string(name), families_.size());
+    if (is_new) {
+      families_.push_back(fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type));
+    }
+    family_ = it->second;
   }
   void Sample(std::string_view name, double value, Labels labels = {}) {
-    text_ += name;
+    text() += name;
     WriteLabels(labels);
-    fmt::format_to(std::back_inserter(text_), " {}\n", value);
+    fmt::format_to(std::back_inserter(text()), " {}\n", value);
   }
   void One(std::string_view name, std::string_view type, std::string_view help, double value) {
     Family(name, type, help);
@@ -56,17 +66,18 @@ class Page {
     uint64_t cumulative = 0;
     for (size_t i = 0; i < histogram.counts.size(); ++i) {
       cumulative += histogram.counts[i];
-      text_ += name + "_bucket";
+      text() += name + "_bucket";
       const std::string bound = i < histogram.bounds.size() ? fmt::format("{}", histogram.bounds[i]) : "+Inf";
       WriteLabels(labels, bound);
-      fmt::format_to(std::back_inserter(text_), " {}\n", cumulative);
+      fmt::format_to(std::back_inserter(text()), " {}\n", cumulative);
     }
     Sample(name + "_sum", histogram.sum, labels);
     Sample(name + "_count", static_cast<double>(histogram.count), labels);
   }
-  std::string Take() { return std::move(text_); }
+  std::string Text() const { return fmt::format("{}", fmt::join(families_, "")); }
 
  private:
+  std::string& text() { return families_[family_]; }
   void WriteLabels(Labels labels, std::string_view upper_bound = {}) {
     std::string inside = common_labels_;
     const auto add = [&](std::string_view key, std::string_view value) {
@@ -75,11 +86,13 @@ class Page {
     };
     for (const auto& [key, value] : labels) add(key, value);
     if (!upper_bound.empty()) add("le", upper_bound);
-    if (!inside.empty()) text_ += "{" + inside + "}";
+    if (!inside.empty()) text() += "{" + inside + "}";
   }
 
-  const std::string common_labels_;
-  std::string text_;
+  std::string common_labels_;
+  std::vector<std::string> families_;
+  std::unordered_map<std::string, size_t> family_by_name_;
+  size_t family_ = 0;  // of the samples that follow
 };
 
 void WriteGauges(const EngineStats& stats, const EngineLimits& limits, int64_t now_us, Page* page) {
@@ -187,6 +200,20 @@ void WriteCounters(const EngineStats& stats, Page* page) {
   }
 }
 
+void WriteEngine(const EngineStats& engine, const EngineLimits& limits, int64_t now_us, Page* page) {
+  WriteGauges(engine, limits, now_us, page);
+  WriteCost(engine.cost, page);
+  WriteCounters(engine, page);
+  for (const auto& [prefix, histograms] :
+       {std::pair("vllm:", &engine.histograms), std::pair("penstock:", &engine.own_histograms)}) {
+    for (const auto& [name, histogram] : *histograms) {
+      const std::string full_name = prefix + name;
+      page->Family(full_name, "histogram", "Histogram of " + name + ".");
+      page->HistogramSamples(full_name, histogram);
+    }
+  }
+}
+
 void WriteHttp(const HttpStats& http, Page* page) {
   page->Family("http_requests_total", "counter", "Total number of requests by method, status and handler.");
   for (const auto& [key, count] : http.requests) {
@@ -264,24 +291,18 @@ ProcessStats ReadProcessStats() {
   return stats;
 }
 
-std::string MetricsPage(const std::string& model_name, const EngineStats& engine, const EngineLimits& limits,
-                        const HttpStats& http, const ProcessStats& process, int64_t now_us) {
-  Page engine_page(fmt::format("model_name=\"{}\",engine=\"0\"", EscapeLabel(model_name)));
-  WriteGauges(engine, limits, now_us, &engine_page);
-  WriteCost(engine.cost, &engine_page);
-  WriteCounters(engine, &engine_page);
-  for (const auto& [prefix, histograms] :
-       {std::pair("vllm:", &engine.histograms), std::pair("penstock:", &engine.own_histograms)}) {
-    for (const auto& [name, histogram] : *histograms) {
-      const std::string full_name = prefix + name;
-      engine_page.Family(full_name, "histogram", "Histogram of " + name + ".");
-      engine_page.HistogramSamples(full_name, histogram);
-    }
+std::string MetricsPage(const std::string& model_name, std::span<const EngineStats> engines,
+                        const EngineLimits& limits, const HttpStats& http, const ProcessStats& process,
+                        int64_t now_us) {
+  Page page;
+  for (size_t i = 0; i < engines.size(); ++i) {
+    page.SetCommonLabels(fmt::format("model_name=\"{}\",engine=\"{}\"", EscapeLabel(model_name), i));
+    WriteEngine(engines[i], limits, now_us, &page);
   }
-  Page server_page("");
-  WriteHttp(http, &server_page);
-  WriteProcess(process, &server_page);
-  return engine_page.Take() + server_page.Take();
+  page.SetCommonLabels("");
+  WriteHttp(http, &page);
+  WriteProcess(process, &page);
+  return page.Text();
 }
 
 }  // namespace penstock

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "engine/engine.h"
@@ -22,8 +23,9 @@ struct ProcessStats {
 };
 ProcessStats ReadProcessStats();
 
-// `now_us`: NowUs(), for ages.
-std::string MetricsPage(const std::string& model_name, const EngineStats& engine, const EngineLimits& limits,
-                        const HttpStats& http, const ProcessStats& process, int64_t now_us);
+// Each engine's series have its index as label `engine`. `now_us`: NowUs(), for ages.
+std::string MetricsPage(const std::string& model_name, std::span<const EngineStats> engines,
+                        const EngineLimits& limits, const HttpStats& http, const ProcessStats& process,
+                        int64_t now_us);
 
 }  // namespace penstock

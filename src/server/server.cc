@@ -139,20 +139,29 @@ void Server::Impl::AnswerHealth(bool ready, ResponseWriter& response) const {
 }
 
 void Server::Impl::AnswerLoad(ResponseWriter& response) const {
-  const EngineStats stats = engine.Stats();
+  const std::vector<EngineStats> replicas = engine.ReplicaStats();
+  int32_t num_running = 0, num_waiting = 0;
+  int64_t waiting_prompt_tokens = 0;
+  double usage = 0;
+  for (const EngineStats& stats : replicas) {
+    num_running += stats.num_running;
+    num_waiting += stats.num_waiting;
+    waiting_prompt_tokens += stats.waiting_prompt_tokens;
+    usage += stats.kv_cache_usage;
+  }
   response.Send(JsonResponse({{"server_load", generation.num_open()},
-                              {"num_requests_running", stats.num_running},
-                              {"num_requests_waiting", stats.num_waiting},
-                              {"waiting_prompt_tokens", stats.waiting_prompt_tokens},
-                              {"kv_cache_usage", stats.kv_cache_usage},
-                              {"estimated_wait_seconds", EstimateRetryAfterSeconds(stats)}}));
+                              {"num_requests_running", num_running},
+                              {"num_requests_waiting", num_waiting},
+                              {"waiting_prompt_tokens", waiting_prompt_tokens},
+                              {"kv_cache_usage", usage / static_cast<double>(replicas.size())},
+                              {"estimated_wait_seconds", EstimateRetryAfterSeconds(replicas)}}));
 }
 
 void Server::Impl::AnswerMetrics(ResponseWriter& response) const {
   HttpResponse page;
   page.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  page.body = MetricsPage(rules.served_model_names.front(), engine.Stats(), rules.engine, router.stats(),
-                          ReadProcessStats(), NowUs());
+  page.body = MetricsPage(rules.served_model_names.front(), engine.ReplicaStats(), rules.engine,
+                          router.stats(), ReadProcessStats(), NowUs());
   response.Send(std::move(page));
 }
 

@@ -458,6 +458,44 @@ TEST_F(ServerTest, MetricsShowTheCostModelAndTheBacklog) {
   }
 }
 
+TEST_F(ServerTest, EachReplicaHasItsOwnSeriesAndTheWaitIsTheShortest) {
+  EngineStats first, second;
+  first.prefill_backlog_seconds = 41.5;
+  second.prefill_backlog_seconds = 7;
+  second.num_running = 5;
+  second.num_waiting = 2;
+  second.waiting_prompt_tokens = 100;
+  second.kv_cache_usage = 0.5;
+  second.histograms["time_to_first_token_seconds"] = Histogram({1});
+  engine_.SetStats(first);
+  engine_.SetMoreReplicas({second});
+  Start();
+  const std::string page = Get("/metrics").body;
+  const auto count = [&](const std::string& text) {
+    int n = 0;
+    for (size_t at = page.find(text); at != std::string::npos; at = page.find(text, at + 1)) ++n;
+    return n;
+  };
+  EXPECT_EQ(count("penstock:prefill_backlog_seconds{model_name=\"tiny\",engine=\"0\"} 41.5\n"
+                  "penstock:prefill_backlog_seconds{model_name=\"tiny\",engine=\"1\"} 7\n"),
+            1);  // a family's samples are together
+  EXPECT_EQ(count("vllm:num_requests_running{model_name=\"tiny\",engine=\"1\"} 5\n"), 1);
+  EXPECT_EQ(count("vllm:time_to_first_token_seconds_count{model_name=\"tiny\",engine=\"1\"} 0\n"), 1);
+  EXPECT_EQ(count("# TYPE vllm:num_requests_running gauge\n"), 1);
+  EXPECT_EQ(count("# TYPE vllm:time_to_first_token_seconds histogram\n"), 1);
+  EXPECT_EQ(count("# HELP vllm:time_to_first_token_seconds "), 1);
+  EXPECT_EQ(count("# TYPE http_requests_total counter\n"), 1);
+
+  const Json load = Get("/load").BodyJson();
+  EXPECT_EQ(load["num_requests_running"], 5);
+  EXPECT_EQ(load["num_requests_waiting"], 2);
+  EXPECT_EQ(load["waiting_prompt_tokens"], 4100);
+  EXPECT_EQ(load["kv_cache_usage"], 0.25);
+  EXPECT_EQ(load["estimated_wait_seconds"], 7);
+  engine_.SetSubmitStatus(ResourceExhausted("full"));
+  EXPECT_EQ(Post("/v1/completions", Completion()).Header("Retry-After"), "7");
+}
+
 TEST_F(ServerTest, AbortRequestsEndsThemByEitherId) {
   Start();
   engine_.SetScript({.hang = true});

@@ -177,6 +177,12 @@ class FakeEngine : public Engine {
     stats.own_histograms["prefill_chunk_tokens"] = prefill;
     return stats;
   }
+  std::vector<EngineStats> ReplicaStats() const override {
+    std::vector<EngineStats> all = {Stats()};
+    std::lock_guard lock(mutex_);
+    all.insert(all.end(), more_replicas_.begin(), more_replicas_.end());
+    return all;
+  }
   Status Health() const override {
     std::lock_guard lock(mutex_);
     return health_;
@@ -189,6 +195,11 @@ class FakeEngine : public Engine {
   void SetStats(EngineStats stats) {
     std::lock_guard lock(mutex_);
     stats_ = std::move(stats);
+  }
+  // Beside the one that Stats() is of.
+  void SetMoreReplicas(std::vector<EngineStats> stats) {
+    std::lock_guard lock(mutex_);
+    more_replicas_ = std::move(stats);
   }
   void StartTrace() override {
     std::lock_guard lock(mutex_);
@@ -308,6 +319,7 @@ class FakeEngine : public Engine {
   int num_aborted_ = 0;
   int num_cache_resets_ = 0;
   EngineStats stats_;
+  std::vector<EngineStats> more_replicas_;
   bool tracing_ = false;
   std::thread thread_;
 };
