@@ -8,10 +8,6 @@
 namespace penstock {
 namespace {
 
-// The engine plans around steps of some length at the first stage; of the end of a shorter one it is not
-// told, which saves a wake-up for each token.
-constexpr int64_t kToldStepUs = 5'000;
-
 constexpr size_t kUnbounded = std::numeric_limits<size_t>::max();
 
 std::vector<std::unique_ptr<PacketQueue>> MakeQueues(int32_t count) {
@@ -58,13 +54,14 @@ int64_t FirstInlet::EndStep() {
   return begin_us;
 }
 
-FirstOutlet::FirstOutlet(FirstInlet& inlet, PacketOutlet& next, std::function<void()> notify)
-    : inlet_(inlet), next_(next), notify_(std::move(notify)) {}
+FirstOutlet::FirstOutlet(FirstInlet& inlet, PacketOutlet& next, std::function<void()> notify,
+                         int64_t told_step_us)
+    : inlet_(inlet), next_(next), notify_(std::move(notify)), told_step_us_(told_step_us) {}
 
 void FirstOutlet::Push(StagePacket packet) {
   const int64_t begin_us = inlet_.EndStep();
   next_.Push(std::move(packet));
-  if (notify_ && NowUs() - begin_us >= kToldStepUs) notify_();
+  if (notify_ && NowUs() - begin_us >= told_step_us_) notify_();
 }
 
 LastOutlet::LastOutlet(std::shared_ptr<HeadInlet> head, std::function<void(StagePacket)> done)
@@ -83,10 +80,11 @@ Lane::Lane(int32_t first_stage, int32_t num_stages, std::shared_ptr<HeadInlet> h
       between_(MakeQueues(num_stages - 1)) {}
 
 Lane::Lane(int32_t num_stages, std::shared_ptr<FirstInlet> first, std::unique_ptr<PacketOutlet> tail,
-           std::function<void()> notify)
+           std::function<void()> notify, int64_t told_step_us)
     : Lane(0, num_stages, first, std::move(tail)) {
   first_outlet_ = std::make_unique<FirstOutlet>(
-      *first, between_.empty() ? *tail_ : static_cast<PacketOutlet&>(*between_[0]), std::move(notify));
+      *first, between_.empty() ? *tail_ : static_cast<PacketOutlet&>(*between_[0]), std::move(notify),
+      told_step_us);
 }
 
 PacketInlet& Lane::Inlet(int32_t stage) {

@@ -54,10 +54,10 @@ class FirstInlet : public HeadInlet {
 };
 
 // Beyond stage 0: before a packet goes on, the inlet is told that its step has ended; `notify` is called
-// where it took some time.
+// where it took at least `told_step_us`.
 class FirstOutlet : public PacketOutlet {
  public:
-  FirstOutlet(FirstInlet& inlet, PacketOutlet& next, std::function<void()> notify);
+  FirstOutlet(FirstInlet& inlet, PacketOutlet& next, std::function<void()> notify, int64_t told_step_us);
   void Push(StagePacket packet) override;
   void Close() override { next_.Close(); }
 
@@ -65,6 +65,7 @@ class FirstOutlet : public PacketOutlet {
   FirstInlet& inlet_;
   PacketOutlet& next_;
   const std::function<void()> notify_;
+  const int64_t told_step_us_;
 };
 
 // Beyond the last stage: the buffer goes back, the rest to `done`.
@@ -86,9 +87,9 @@ class Lane {
   Lane(int32_t first_stage, int32_t num_stages, std::shared_ptr<HeadInlet> head,
        std::unique_ptr<PacketOutlet> tail);
   // The same from stage 0 on, with what is submitted; `notify` is called when stage 0 has ended a step that
-  // took some time, and there is another stage.
+  // took at least `told_step_us`, and there is another stage.
   Lane(int32_t num_stages, std::shared_ptr<FirstInlet> first, std::unique_ptr<PacketOutlet> tail,
-       std::function<void()> notify);
+       std::function<void()> notify, int64_t told_step_us);
 
   int32_t first_stage() const { return first_stage_; }
   int32_t num_stages() const { return static_cast<int32_t>(between_.size()) + 1; }

@@ -97,7 +97,8 @@ class LaneWiring {
 }  // namespace
 
 WiredLanes WireSubmitter(int32_t num_stages, int32_t num_lanes, const RemoteRanks* remote,
-                         const std::function<void(StagePacket)>& done, std::function<void()> notify) {
+                         const std::function<void(StagePacket)>& done, std::function<void()> notify,
+                         int64_t told_step_us) {
   WiredLanes wired;
   wired.lanes.resize(num_lanes);
   wired.firsts.resize(num_lanes);
@@ -106,8 +107,8 @@ WiredLanes WireSubmitter(int32_t num_stages, int32_t num_lanes, const RemoteRank
     const std::function<void()> tell = i == 0 && num_stages > 1 ? std::move(notify) : nullptr;
     auto first = std::make_shared<FirstInlet>();
     if (remote == nullptr) {
-      wired.lanes[i] =
-          std::make_unique<Lane>(num_stages, first, std::make_unique<LastOutlet>(first, done), tell);
+      wired.lanes[i] = std::make_unique<Lane>(num_stages, first, std::make_unique<LastOutlet>(first, done),
+                                              tell, told_step_us);
       wired.firsts[i] = std::move(first);
       continue;
     }
@@ -117,7 +118,8 @@ WiredLanes WireSubmitter(int32_t num_stages, int32_t num_lanes, const RemoteRank
       wired.submits[i] = wiring.Submit();
       continue;
     }
-    wired.lanes[i] = std::make_unique<Lane>(wiring.count(), first, wiring.Tail(first, done), tell);
+    wired.lanes[i] =
+        std::make_unique<Lane>(wiring.count(), first, wiring.Tail(first, done), tell, told_step_us);
     wired.firsts[i] = std::move(first);
   }
   return wired;

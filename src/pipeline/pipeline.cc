@@ -29,8 +29,9 @@ Pipeline::Pipeline(const PipelineOptions& options)
   const auto done = [this](StagePacket packet) {
     if (packet.result != nullptr && !packet.is_void) Finish(std::move(packet.result));
   };
-  wired_ = WireSubmitter(options_.num_stages, options_.num_lanes,
-                         options_.remote ? &*options_.remote : nullptr, done, [this] { Notify(); });
+  wired_ = WireSubmitter(
+      options_.num_stages, options_.num_lanes, options_.remote ? &*options_.remote : nullptr, done,
+      [this] { Notify(); }, options_.told_step_us);
 }
 
 Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& options,
@@ -38,10 +39,12 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& option
   std::unique_ptr<Pipeline> pipeline(new Pipeline(options));
   const int32_t buffers =
       options.num_hidden_buffers > 0 ? options.num_hidden_buffers : NumHiddenBuffers(options.num_stages);
-  pipeline->threads_ = std::make_unique<RankThreads>(
-      RankThreadsOptions{
-          .model = options.model, .has_lanes = options.num_lanes > 1, .num_hidden_buffers = buffers},
-      pipeline->wired_.lanes, pipeline->cancelled_);
+  pipeline->threads_ =
+      std::make_unique<RankThreads>(RankThreadsOptions{.model = options.model,
+                                                       .has_lanes = options.num_lanes > 1,
+                                                       .num_hidden_buffers = buffers,
+                                                       .run_empty_steps = options.run_empty_steps},
+                                    pipeline->wired_.lanes, pipeline->cancelled_);
   RETURN_IF_ERROR(pipeline->threads_->Start(make_rank));
   if (options.remote) pipeline->ListenToWorkers();
   return pipeline;

@@ -184,6 +184,24 @@ TEST(PipelineTest, AStageThatCannotBeMadeIsAnErrorNamingIt) {
   EXPECT_EQ(pipeline.status().message(), "stage 1: tensor x: missing");
 }
 
+TEST(PipelineTest, AStepWithoutChunksRunsTheModelOnlyWhereAskedFor) {
+  for (const bool run_empty_steps : {false, true}) {
+    FakePipeline pipeline(2, 0, 1, run_empty_steps);
+    std::atomic<int> passes{0};
+    for (FakeModel* model : pipeline.models) {
+      model->on_forward = [&](const ModelBatch& batch) {
+        ++passes;
+        EXPECT_TRUE(batch.token_ids.empty());
+      };
+    }
+    pipeline.executor->Submit(MakeStep(1, {}));
+    const StepResult result = pipeline.Next();
+    EXPECT_TRUE(result.tokens.empty());
+    EXPECT_EQ(result.stamps.size(), 2u);
+    EXPECT_EQ(passes, run_empty_steps ? 2 : 0);
+  }
+}
+
 TEST(PipelineTest, EndsWithStepsInFlight) {
   FakePipeline pipeline(2);
   const auto prompt = Prompt(200, 8);

@@ -62,7 +62,7 @@ void RankThreads::Run(int32_t stage_idx, int32_t lane_idx, const RankFactory& ma
     outlet.Close();
     return;
   }
-  Stage stage(stage_idx, *std::move(runtime), options_.model, cancelled_);
+  Stage stage(stage_idx, *std::move(runtime), options_.model, cancelled_, options_.run_empty_steps);
   CHECK_EQ(stage.lane(), lane_idx);
   if (stage_idx == lane.first_stage()) AddHiddenBuffers(stage.model().config(), lane);
   ready.Push(OkStatus());

@@ -33,8 +33,13 @@ PositionLogprobs* SizeForTargets(const Chunk& chunk, PromptLogprobs* prompt) {
 
 }  // namespace
 
-Stage::Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options, const CancelSet& cancelled)
-    : stage_idx_(stage_idx), runtime_(std::move(runtime)), options_(options), cancelled_(cancelled) {
+Stage::Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options, const CancelSet& cancelled,
+             bool run_empty_steps)
+    : stage_idx_(stage_idx),
+      runtime_(std::move(runtime)),
+      options_(options),
+      cancelled_(cancelled),
+      run_empty_steps_(run_empty_steps) {
   if (!model().range().has_head) return;
   const ModelConfig& config = model().config();
   logits_ = Buffer(sizeof(float) * options_.max_logit_rows * config.vocab_size);
@@ -53,7 +58,7 @@ void Stage::Execute(StagePacket& packet) {
   if (packet.is_void) return;
   DropChunks(packet);
   packet.own_rows = {};
-  if (!packet.step->chunks.empty()) RunModel(packet);
+  if (run_empty_steps_ || !packet.step->chunks.empty()) RunModel(packet);
   stamp.end_us = NowUs();
   if (packet.result == nullptr) return;
   for (int64_t* const time : {&stamp.recv_us, &stamp.begin_us, &stamp.end_us})

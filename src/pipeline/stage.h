@@ -40,8 +40,9 @@ struct RankRuntime {
 
 class Stage {
  public:
-  // `cancelled` outlives the stage.
-  Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options, const CancelSet& cancelled);
+  // `cancelled` outlives the stage. `run_empty_steps`: the model runs also where there are no chunks.
+  Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options, const CancelSet& cancelled,
+        bool run_empty_steps = false);
 
   ~Stage();
 
@@ -84,6 +85,7 @@ class Stage {
   RankRuntime runtime_;
   const ModelOptions options_;
   const CancelSet& cancelled_;
+  const bool run_empty_steps_;
 
   std::vector<int32_t> token_ids_, positions_;
   std::vector<SeqSpan> spans_;

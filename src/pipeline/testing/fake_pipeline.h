@@ -21,12 +21,14 @@ inline constexpr int32_t kBlockSize = 4;
 // A pipeline of fake models, and the result queue's other end.
 class FakePipeline {
  public:
-  explicit FakePipeline(int32_t num_stages, int32_t num_hidden_buffers = 0, int32_t num_lanes = 1)
+  explicit FakePipeline(int32_t num_stages, int32_t num_hidden_buffers = 0, int32_t num_lanes = 1,
+                        bool run_empty_steps = false)
       : models(num_stages * num_lanes) {
     PipelineOptions options;
     options.num_stages = num_stages;
     options.num_lanes = num_lanes;
     options.num_hidden_buffers = num_hidden_buffers;
+    options.run_empty_steps = run_empty_steps;
     options.model = {.dtype = DType::kF32,
                      .block_size = kBlockSize,
                      .max_batched_tokens = 64,
