@@ -2,6 +2,7 @@
 #include "apps/engine_factory.h"
 
 #include <future>
+#include <iterator>
 
 #include "apps/build_id.h"
 #include "apps/planner_setup.h"
@@ -10,9 +11,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine_config.h"
+#include "engine/replica_engine.h"
 #include "engine/text_stream.h"
 #include "engine/threaded_engine.h"
 #include "pipeline/local_ranks.h"
+#include "pipeline/lock_step.h"
 #include "pipeline/pipeline.h"
 #include "sched/sip_hash.h"
 
@@ -44,7 +47,12 @@ EngineConfig MakeEngineConfig(const RunConfig& run, const EnginePlan& plan) {
   return config;
 }
 
+// Where experts are spread over replicas, these wait for each other in every step.
+bool InLockStep(const EnginePlan& plan) { return plan.layout.dp > 1 && plan.layout.expert_parallel; }
+
+// `groups`: of the replica's ranks.
 Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const EnginePlan& plan,
+                                               int32_t replica_idx, std::vector<RankGroups> groups,
                                                const std::vector<std::unique_ptr<OpProfile>>& profiles) {
   LogInfo("Starting to load model {}...", run.model_dir);
   if (plan.model.weight_types != nullptr) LogInfo("{}", plan.model.weight_types->Summary());
@@ -54,16 +62,21 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
   options.num_stages = plan.layout.pp;
   options.num_lanes = plan.layout.ranks_per_stage();
   options.model = plan.options;
+  if (InLockStep(plan)) {
+    options.told_step_us = 0;
+    options.run_empty_steps = true;
+    options.sequence_parallel_min_tokens = run.sequence_parallel_min_tokens;
+  }
   Result<std::unique_ptr<Pipeline>> pipeline = [&] {
     Progress progress("Loading weights");
     LocalRanksOptions ranks;
     ranks.model_dir = run.model_dir;
     ranks.config = plan.model;
     ranks.model = plan.options;
-    ReplicaRanks replica = RanksOfReplica(plan, 0);
+    ReplicaRanks replica = RanksOfReplica(plan, replica_idx);
     ranks.ranges = std::move(replica.ranges);
     ranks.cores = std::move(replica.cores);
-    ranks.groups = MakeLocalGroups(plan.layout);
+    ranks.groups = std::move(groups);
     ranks.kernel_isa = run.kernel_isa;
     ranks.num_blocks = plan.memory.num_blocks;
     ranks.packed_cache = {run.packed_cache_dir, BuildId()};
@@ -76,8 +89,29 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
   LogInfo("Loading weights took {:.2f} seconds", seconds);
   LogInfo("Model loading took {:.2f} GiB memory and {:.6f} seconds",
           static_cast<double>(plan.memory.weight_bytes) / kGiB, seconds);
-  RETURN_IF_ERROR(ChooseSequenceParallel(run, plan, **pipeline));
+  // Alone, a pipeline in lock step would wait for the others for ever.
+  if (!InLockStep(plan)) RETURN_IF_ERROR(ChooseSequenceParallel(run, plan, **pipeline));
   return pipeline;
+}
+
+// One for each replica. `profiles` are taken of the first.
+Result<std::vector<std::unique_ptr<Executor>>> LoadReplicas(
+    const RunConfig& run, const EnginePlan& plan, const std::vector<std::unique_ptr<OpProfile>>& profiles) {
+  std::vector<RankGroups> groups = MakeLocalGroups(plan.layout);
+  const std::vector<std::unique_ptr<OpProfile>> none;
+  std::vector<std::unique_ptr<Executor>> pipelines;
+  for (int32_t i = 0; i < plan.layout.dp; ++i) {
+    if (plan.layout.dp > 1) LogInfo("Replica {} of {}:", i, plan.layout.dp);
+    const auto begin = groups.begin() + static_cast<ptrdiff_t>(i) * plan.layout.ranks_per_replica();
+    std::vector<RankGroups> own(std::make_move_iterator(begin),
+                                std::make_move_iterator(begin + plan.layout.ranks_per_replica()));
+    ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline,
+                     LoadPipeline(run, plan, i, std::move(own), i == 0 ? profiles : none));
+    pipelines.push_back(std::move(pipeline));
+  }
+  if (!InLockStep(plan)) return pipelines;
+  LogInfo("Experts are spread over {} replicas: they run in lock step", plan.layout.dp);
+  return MakeLockStep(std::move(pipelines));
 }
 
 void LogKvCache(const EnginePlan& plan) {
@@ -100,7 +134,11 @@ Result<LoadedModel> LoadModelForEngine(const RunConfig& run, EnginePlan plan) {
     for (int32_t i = 0; i < loaded.plan.layout.pp; ++i)
       loaded.profiles.push_back(std::make_unique<OpProfile>());
   }
-  ASSIGN_OR_RETURN(loaded.pipeline, LoadPipeline(run, loaded.plan, loaded.profiles));
+  ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Executor>> pipelines,
+                   LoadReplicas(run, loaded.plan, loaded.profiles));
+  loaded.pipeline = std::move(pipelines[0]);
+  loaded.more_pipelines.assign(std::make_move_iterator(pipelines.begin() + 1),
+                               std::make_move_iterator(pipelines.end()));
   ASSIGN_OR_RETURN(loaded.tokenizer, tokenizer.get());
   if (loaded.tokenizer->vocab_size() > loaded.plan.model.vocab_size) {
     LogWarning("the tokenizer has {} tokens, the model {}: prompts with the others are refused",
@@ -113,26 +151,43 @@ Result<LoadedModel> LoadModelForEngine(const RunConfig& run, EnginePlan plan) {
 
 Result<std::unique_ptr<Engine>> MakeEngineOver(const RunConfig& run, const LoadedModel& model,
                                                Executor& executor, ChunkPolicy policy,
-                                               const PipelineCost& cost) {
+                                               const PipelineCost& cost, int32_t replica) {
   const PlannerOptions options = MakePlannerOptions(run, model.plan, policy);
-  if (cost.model.known()) {
+  if (cost.model.known() && replica == 0) {
     const std::string line = ConstraintsLine(options, cost.model, model.plan.options.max_model_len);
     if (!line.empty()) LogInfo("{}", line);
   }
   EngineConfig config = MakeEngineConfig(run, model.plan);
+  config.engine_idx = replica;
+  config.num_engines = model.plan.layout.dp;
   config.measure_cost = true;
   config.cost_grid = cost.grid;
   config.cost_prior = cost.model;
   return MakeEngine(config, executor, *model.texts, MakeChunkPlanner(options));
 }
 
+namespace {
+
+Result<std::unique_ptr<Engine>> MakeReplicas(const RunConfig& run, const LoadedModel& model,
+                                             const PipelineCost& cost) {
+  std::vector<std::unique_ptr<Engine>> engines;
+  for (int32_t i = 0; i < model.plan.layout.dp; ++i) {
+    Executor& pipeline = i == 0 ? *model.pipeline : *model.more_pipelines[i - 1];
+    ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
+                     MakeEngineOver(run, model, pipeline, run.chunk_policies[0], cost, i));
+    engines.push_back(std::move(engine));
+  }
+  return MakeReplicaEngine(std::move(engines), run.enable_prefix_caching);
+}
+
+}  // namespace
+
 Result<RunningEngine> StartEngine(const RunConfig& run, EnginePlan plan) {
   const int64_t begin_us = NowUs();
   RunningEngine running;
   ASSIGN_OR_RETURN(static_cast<LoadedModel&>(running), LoadModelForEngine(run, std::move(plan)));
   ASSIGN_OR_RETURN(running.cost, ObtainPipelineCost(run, running.plan, *running.pipeline));
-  ASSIGN_OR_RETURN(running.engine,
-                   MakeEngineOver(run, running, *running.pipeline, run.chunk_policies[0], running.cost));
+  ASSIGN_OR_RETURN(running.engine, MakeReplicas(run, running, running.cost));
   if (!run.trace_file.empty()) running.engine->StartTrace();
   LogInfo("init engine (load weights, create kv cache) took {:.2f} s",
           static_cast<double>(NowUs() - begin_us) / kMicrosPerSecond);

@@ -25,17 +25,19 @@ struct LoadedModel {
   EnginePlan plan;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<TokenTextFactory> texts;
-  std::vector<std::unique_ptr<OpProfile>> profiles;  // [num_stages] where run.profile_ops, else empty
-  std::unique_ptr<Executor> pipeline;
+  std::vector<std::unique_ptr<OpProfile>> profiles;       // [num_stages] where run.profile_ops, else empty
+  std::unique_ptr<Executor> pipeline;                     // of replica 0
+  std::vector<std::unique_ptr<Executor>> more_pipelines;  // of the others
 };
 
 // Loads the weights, with a bar and vLLM's lines in the log.
 Result<LoadedModel> LoadModelForEngine(const RunConfig& run, EnginePlan plan);
 
-// An engine over `executor`: the model's pipeline, or what stands before it. `cost`: what is known of it.
+// An engine over `executor`: the pipeline of a replica, or what stands before it. `cost`: what is known of
+// it.
 Result<std::unique_ptr<Engine>> MakeEngineOver(const RunConfig& run, const LoadedModel& model,
                                                Executor& executor, ChunkPolicy policy,
-                                               const PipelineCost& cost);
+                                               const PipelineCost& cost, int32_t replica = 0);
 
 // An engine and all that it stands on. Destroyed from the engine down.
 struct RunningEngine : LoadedModel {
@@ -43,7 +45,8 @@ struct RunningEngine : LoadedModel {
   std::unique_ptr<Engine> engine;
 };
 
-// All of it, with run.chunk_policies' first: loads, calibrates where that is wanted, starts.
+// All of it, with run.chunk_policies' first: loads, calibrates where that is wanted, starts. Replicas are
+// behind one engine; they are equal, so one is calibrated for all, and each goes on measuring for itself.
 Result<RunningEngine> StartEngine(const RunConfig& run, EnginePlan plan);
 
 }  // namespace penstock

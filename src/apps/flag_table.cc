@@ -44,7 +44,10 @@ constexpr FlagSpec kImplementedFlags[] = {
     {"prefill-context-parallel-size", "-pcp", kInt, kDo, "ParallelConfig", "1",
      "Ranks of each stage (times --tensor-parallel-size) that share the tokens of its chunks.", "", 1, 1024},
     {"data-parallel-size", "-dp", kInt, kDo, "ParallelConfig", "1",
-     "Replicas of the whole model. More than 1 is not implemented yet.", "", 1, 1024},
+     "Replicas of the whole model in this process, each with cores, a KV cache and a queue of its own. A "
+     "request goes to the one that is predicted to be done with its prompt first; what a replica has cached "
+     "counts.",
+     "", 1, 1024},
     {"enable-expert-parallel", "-ep", kBool, kDo, "ParallelConfig", "false",
      "Spread whole experts over the ranks of a stage, in place of cutting each of them among the "
      "tensor-parallel ranks."},

@@ -190,4 +190,32 @@ LockStepPipelines::Part LockStepPipelines::Join(Replica& replica, Step* step) {
   return part;
 }
 
+namespace {
+
+class OwningView : public Executor {
+ public:
+  OwningView(std::shared_ptr<LockStepPipelines> all, int idx)
+      : all_(std::move(all)), view_(all_->replica(idx)) {}
+
+  int num_stages() const override { return view_.num_stages(); }
+  void Submit(std::unique_ptr<Step> step) override { view_.Submit(std::move(step)); }
+  std::unique_ptr<StepResult> Poll() override { return view_.Poll(); }
+  FirstStageLoad FirstStage() const override { return view_.FirstStage(); }
+  void SetNotify(std::function<void()> notify) override { view_.SetNotify(std::move(notify)); }
+  void Cancel(SeqId seq) override { view_.Cancel(seq); }
+
+ private:
+  const std::shared_ptr<LockStepPipelines> all_;
+  Executor& view_;
+};
+
+}  // namespace
+
+std::vector<std::unique_ptr<Executor>> MakeLockStep(std::vector<std::unique_ptr<Executor>> pipelines) {
+  const auto all = std::make_shared<LockStepPipelines>(std::move(pipelines));
+  std::vector<std::unique_ptr<Executor>> views;
+  for (int i = 0; i < all->num_replicas(); ++i) views.push_back(std::make_unique<OwningView>(all, i));
+  return views;
+}
+
 }  // namespace penstock

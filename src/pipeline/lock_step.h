@@ -89,4 +89,7 @@ class LockStepPipelines {
   std::vector<Replica> replicas_;  // GUARDED_BY(mutex_) but for the vector and its pipelines
 };
 
+// One Executor for each pipeline, in lock step; together they own the pipelines, as LockStepPipelines does.
+std::vector<std::unique_ptr<Executor>> MakeLockStep(std::vector<std::unique_ptr<Executor>> pipelines);
+
 }  // namespace penstock
