@@ -3,11 +3,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <future>
 #include <semaphore>
 
 #include "base/affinity.h"
 #include "model/testing/tiny_models.h"
 #include "pipeline/local_ranks.h"
+#include "pipeline/lock_step.h"
 
 namespace penstock {
 namespace {
@@ -20,27 +22,45 @@ class LayoutsTest : public ::testing::TestWithParam<std::string> {
   LayoutsTest() : config_(testing::WriteTinyModel(dir_, testing::TinyConfig(GetParam()))) {}
 
   std::unique_ptr<Pipeline> Load(const ParallelLayout& layout) {
+    std::vector<RankGroups> groups = MakeLocalGroups(layout);
+    return LoadReplica(layout, 0, groups);
+  }
+
+  // Replicas whose experts are spread over all of them.
+  std::vector<std::unique_ptr<Executor>> LoadReplicas(const ParallelLayout& layout) {
+    std::vector<RankGroups> groups = MakeLocalGroups(layout);
+    std::vector<std::unique_ptr<Executor>> pipelines;
+    for (int32_t dp = 0; dp < layout.dp; ++dp) pipelines.push_back(LoadReplica(layout, dp, groups));
+    return MakeLockStep(std::move(pipelines));
+  }
+
+  // `groups`: of the world.
+  std::unique_ptr<Pipeline> LoadReplica(const ParallelLayout& layout, int32_t dp,
+                                        std::vector<RankGroups>& groups) {
+    const int32_t first = dp * layout.ranks_per_replica();
     LocalRanksOptions ranks;
     ranks.model_dir = dir_.path();
     ranks.config = config_;
     ranks.model = options_;
-    for (int32_t rank = 0; rank < layout.world_size(); ++rank) {
+    for (int32_t rank = first; rank < first + layout.ranks_per_replica(); ++rank) {
       const int32_t stage = CoordsOf(layout, rank).pp, num_layers = config_.num_layers;
       ranks.ranges.push_back({num_layers * stage / layout.pp, num_layers * (stage + 1) / layout.pp,
                               stage == 0, stage + 1 == layout.pp, ShareOf(layout, rank)});
+      ranks.groups.push_back(std::move(groups[rank]));
     }
-    ranks.cores = AssignCores(UsableCores(), layout.world_size(), 1);
-    ranks.groups = MakeLocalGroups(layout);
+    ranks.cores = AssignCores(UsableCores(), layout.ranks_per_replica(), 1);
     ranks.num_blocks = 16;
     PipelineOptions options;
     options.num_stages = layout.pp;
     options.num_lanes = layout.ranks_per_stage();
     options.model = options_;
+    options.told_step_us = layout.dp > 1 ? 0 : options.told_step_us;
+    options.run_empty_steps = layout.dp > 1;
     return Pipeline::Create(options, MakeLocalRankFactory(std::move(ranks))).value();
   }
 
   // A prompt in chunks, then some tokens, beside another prompt that is cancelled.
-  std::vector<TokenId> Run(Pipeline& pipeline) {
+  std::vector<TokenId> Run(Executor& pipeline) {
     std::counting_semaphore<> wake(0);
     pipeline.SetNotify([&] { wake.release(); });
     std::vector<TokenId> tokens, output;
@@ -67,7 +87,6 @@ class LayoutsTest : public ::testing::TestWithParam<std::string> {
     return output;
   }
 
- private:
   Chunk MakeChunk(SeqId seq, const std::vector<TokenId>& tokens, int32_t pos, int32_t len, BlockId block) {
     Chunk chunk;
     chunk.seq = seq;
@@ -99,6 +118,20 @@ TEST_P(LayoutsTest, TokensAreThoseOfOneRank) {
     EXPECT_EQ(Run(*pipeline), expected) << LayoutName(layout);
     pipeline->SetSequenceParallelMinTokens(2);
     EXPECT_EQ(Run(*pipeline), expected) << LayoutName(layout) << ", sequence-parallel";
+  }
+}
+
+// One replica alone, the others with empty steps; then all of them at the same time.
+TEST_P(LayoutsTest, ReplicasThatShareTheirExpertsGiveTheTokensOfOneRank) {
+  if (config_.num_experts == 0) GTEST_SKIP() << "no experts";
+  const std::vector<TokenId> expected = Run(*Load({}));
+  for (const ParallelLayout& layout :
+       {ParallelLayout{.dp = 2, .expert_parallel = true}, {.dp = 2, .pp = 2, .expert_parallel = true}}) {
+    const std::vector<std::unique_ptr<Executor>> replicas = LoadReplicas(layout);
+    EXPECT_EQ(Run(*replicas[1]), expected) << LayoutName(layout);
+    auto other = std::async(std::launch::async, [&] { return Run(*replicas[0]); });
+    EXPECT_EQ(Run(*replicas[1]), expected) << LayoutName(layout);
+    EXPECT_EQ(other.get(), expected) << LayoutName(layout);
   }
 }
 
