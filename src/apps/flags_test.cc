@@ -98,7 +98,7 @@ TEST(ParallelFlags, MakeALayout) {
   EXPECT_EQ(resolve({})->layout, ParallelLayout{});
   EXPECT_EQ(resolve({"-pp", "2", "-tp", "3", "-pcp", "4", "-ep"})->layout,
             (ParallelLayout{.pp = 2, .pcp = 4, .tp = 3, .expert_parallel = true}));
-  EXPECT_EQ(resolve({"-dp", "2"}).status().code(), StatusCode::kUnimplemented);
+  EXPECT_EQ(resolve({"-dp", "2"})->layout, (ParallelLayout{.dp = 2}));
   EXPECT_FALSE(resolve({})->allow_oversubscription);
   EXPECT_TRUE(resolve({"--allow-oversubscription"})->allow_oversubscription);
   EXPECT_EQ(ParseError({"-tp", "0"}), "--tensor-parallel-size: got 0, expected 1 to 1024");

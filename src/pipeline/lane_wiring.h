@@ -42,8 +42,8 @@ struct WiredLanes {
 };
 
 // For process 0. `done` gets every packet of its own lanes that has passed all stages; `notify` is called
-// when stage 0 has ended a step of at least `told_step_us`, and there is another stage. Both from the ranks'
-// threads.
+// when stage 0 has ended a step that took at least `told_step_us`, and there is another stage. Both from the
+// ranks' threads.
 WiredLanes WireSubmitter(int32_t num_stages, int32_t num_lanes, const RemoteRanks* remote,
                          const std::function<void(StagePacket)>& done, std::function<void()> notify,
                          int64_t told_step_us);

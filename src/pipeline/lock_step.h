@@ -31,9 +31,10 @@ namespace penstock {
 
 class LockStepPipelines {
  public:
-  // `pipelines` have equally many stages, run empty steps (PipelineOptions::run_empty_steps), allow for calls
-  // from any thread one at a time, and tell of every step that the first stage has ended
-  // (PipelineOptions::told_step_us = 0). REQUIRES: at least one.
+  // `pipelines` are in this process (their Submit() never calls the notify function), have equally many
+  // stages, run empty steps (PipelineOptions::run_empty_steps), allow for calls from any thread one at a
+  // time, and tell of every step that the first stage has ended (PipelineOptions::told_step_us = 0).
+  // REQUIRES: at least one.
   explicit LockStepPipelines(std::vector<std::unique_ptr<Executor>> pipelines);
   // Waits for the waves that have been formed: a rank that has begun one needs all the others. Steps that are
   // in none are dropped. REQUIRES: nobody uses replica() any more.

@@ -48,6 +48,11 @@ struct PipelineOptions {
   bool run_empty_steps = false;
   // Absent: all ranks are in this process.
   std::optional<RemoteRanks> remote = std::nullopt;
+  // The notify function is told when the first stage has ended a step of at least this length. The engine
+  // plans around steps of some length; not to be told of shorter ones saves a wake-up for each token.
+  int64_t told_step_us = 5'000;
+  // Models run steps without chunks too, with 0 rows: other ranks wait for them (pipeline/lock_step.h).
+  bool run_empty_steps = false;
 };
 
 // Enough for all steps that the scheduler has in flight at once.

@@ -28,7 +28,7 @@ struct RankThreadsOptions {
   ModelOptions model;
   bool has_lanes = false;  // for names: stages have several ranks
   int32_t num_hidden_buffers = 0;
-  bool run_empty_steps = false;  // as Stage's
+  bool run_empty_steps = false;  // as PipelineOptions says
   // Where nobody else does: forgets what no later step needs. Null: somebody does.
   CancelSet* forget = nullptr;
 };
