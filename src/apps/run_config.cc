@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/run_config.h"
 
+#include "apps/layout_list.h"
+
 namespace penstock {
 namespace {
 
@@ -58,10 +60,7 @@ Status ResolveLayout(const ParsedFlags& flags, const Environment& env, RunConfig
                     .pcp = static_cast<int32_t>(flags.Int("prefill-context-parallel-size")),
                     .tp = static_cast<int32_t>(flags.Int("tensor-parallel-size")),
                     .expert_parallel = flags.Bool("enable-expert-parallel")};
-  if (config->layout.dp > 1) {
-    return Unimplemented("--data-parallel-size {}: not implemented yet; start one server for each replica",
-                         config->layout.dp);
-  }
+  RETURN_IF_ERROR(CheckImplemented(config->layout));
   config->allow_oversubscription = flags.Bool("allow-oversubscription");
   config->sequence_parallel =
       flags.Given("enable-sequence-parallel") ? flags.Bool("enable-sequence-parallel") : env.flashcomm1;
