@@ -14,6 +14,7 @@
 #include "apps/layout_list.h"
 #include "apps/layout_report.h"
 #include "base/log.h"
+#include "plan/parse_layout.h"
 
 namespace penstock {
 namespace {
@@ -60,7 +61,7 @@ Result<LayoutBench> ReadBench(const CommandSetup& setup) {
 }
 
 // The model in one layout; its rows are added.
-Status MeasureLayout(const RunConfig& run, EnginePlan plan, const LayoutBench& bench, LayoutReport* report) {
+Status MeasureLayout(const RunConfig& run, EnginePlan plan, const LayoutBench& bench, LayoutBenchReport* report) {
   ASSIGN_OR_RETURN(const RunningEngine running, StartEngine(run, std::move(plan)));
   for (const int32_t input_len : bench.input_lens) {
     BenchWorkload workload = bench.workload;
@@ -83,7 +84,7 @@ Status MeasureLayout(const RunConfig& run, EnginePlan plan, const LayoutBench& b
   return OkStatus();
 }
 
-Status Print(const ParsedFlags& flags, const LayoutReport& report) {
+Status Print(const ParsedFlags& flags, const LayoutBenchReport& report) {
   const std::string json = LayoutJson(report).dump(2);
   fmt::print("{}", flags.Bool("json") ? json + "\n" : LayoutText(report));
   if (!flags.Given("output-json")) return OkStatus();
@@ -99,7 +100,7 @@ Status BenchLayouts(CommandSetup setup) {
   RunConfig& run = setup.run;
   run.enable_prefix_caching = bench.workload.prefix_hit > 0;
   run.log_stats_interval_s = 0;
-  LayoutReport report{.model = run.model_dir,
+  LayoutBenchReport report{.model = run.model_dir,
                       .concurrency = bench.workload.concurrency,
                       .prefix_hit = bench.workload.prefix_hit,
                       .rows = {}};

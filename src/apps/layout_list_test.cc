@@ -8,17 +8,6 @@
 namespace penstock {
 namespace {
 
-TEST(LayoutListTest, ReadsWhatLayoutNameWrites) {
-  EXPECT_EQ(*ParseLayout("pp2"), (ParallelLayout{.pp = 2}));
-  EXPECT_EQ(*ParseLayout("tp2pp4"), (ParallelLayout{.pp = 4, .tp = 2}));
-  EXPECT_EQ(*ParseLayout("tp1"), ParallelLayout{});
-  const ParallelLayout all{.dp = 2, .pp = 3, .pcp = 4, .tp = 5, .expert_parallel = true};
-  EXPECT_EQ(*ParseLayout(LayoutName(all)), all);
-  for (const char* bad : {"", "+ep", "pp", "pp0", "xp2", "pp2x", "tp99999999999", "2"}) {
-    EXPECT_FALSE(ParseLayout(bad).ok()) << bad;
-  }
-}
-
 TEST(LayoutListTest, AllLayoutsHaveAllRanksOnce) {
   EXPECT_EQ(AllLayouts(1, false), std::vector<ParallelLayout>{ParallelLayout{}});
   std::set<std::string> names;

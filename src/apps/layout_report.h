@@ -1,4 +1,4 @@
-// LayoutReport: layouts of the same ranks measured one after the other with the same requests.
+// LayoutBenchReport: layouts of the same ranks measured one after the other with the same requests.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -11,7 +11,7 @@
 
 namespace penstock {
 
-struct LayoutRow {
+struct LayoutBenchRow {
   std::string layout;  // "pp2tp2"
   int32_t num_ranks = 1;
   int32_t input_len = 0;
@@ -22,14 +22,14 @@ struct LayoutRow {
   double tokens_per_s_per_rank() const;
 };
 
-struct LayoutReport {
+struct LayoutBenchReport {
   std::string model;
   int32_t concurrency = 1;
   double prefix_hit = 0;  // share of each prompt that is in the prefix cache
-  std::vector<LayoutRow> rows;
+  std::vector<LayoutBenchRow> rows;
 };
 
-std::string LayoutText(const LayoutReport& report);
-Json LayoutJson(const LayoutReport& report);
+std::string LayoutText(const LayoutBenchReport& report);
+Json LayoutJson(const LayoutBenchReport& report);
 
 }  // namespace penstock

@@ -7,7 +7,7 @@ namespace penstock {
 namespace {
 
 TEST(LayoutReportTest, CountsPromptTokensForEachRank) {
-  const LayoutReport report{
+  const LayoutBenchReport report{
       .model = "m",
       .concurrency = 4,
       .prefix_hit = 0.99,
