@@ -24,6 +24,7 @@ int RunServe(std::span<const std::string> args);
 int RunComplete(std::span<const std::string> args);
 int RunBenchLatency(std::span<const std::string> args);
 int RunBenchKernels(std::span<const std::string> args);
+int RunBenchLayouts(std::span<const std::string> args);
 int RunCalibrate(std::span<const std::string> args);
 int RunSimulate(std::span<const std::string> args);
 int RunPlan(std::span<const std::string> args);

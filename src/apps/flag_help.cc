@@ -115,6 +115,7 @@ Usage: penstock COMMAND …
   complete MODEL        Go on from a text, in this process: --prompt "Once upon a time".
   bench latency MODEL   Measure the latency of one batch of requests, in this process.
   bench kernels         Measure every operation of the kernels beside the peak of this machine.
+  bench layouts MODEL   Measure how ranks share the work best.
   calibrate MODEL       Measure how fast each stage is, and keep it for `serve`.
   simulate              Simulate prompts on a pipeline, by a cost model: policies side by side.
   plan                  Print how each policy cuts prompts into chunks, and how long they take.

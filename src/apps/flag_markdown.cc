@@ -78,6 +78,7 @@ std::string FlagsMarkdown() {
   text += "### Of `penstock complete`\n\n" + WorkingTable(CompleteFlags());
   text += "### Of `penstock bench latency`\n\n" + WorkingTable(BenchLatencyFlags());
   text += "### Of `penstock bench kernels`\n\n" + WorkingTable(BenchKernelsFlags());
+  text += "### Of `penstock bench layouts`\n\n" + WorkingTable(BenchLayoutsFlags());
   text += "### Of `penstock calibrate`\n\n" + WorkingTable(CalibrateFlags());
   text += "### Of `penstock simulate` and `penstock plan`\n\n" + WorkingTable(SimulationFlags());
   text += "### Of `penstock simulate`\n\n" + WorkingTable(SimulateFlags());

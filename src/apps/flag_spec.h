@@ -57,6 +57,7 @@ std::span<const FlagSpec> UnsupportedFrontendFlags();
 std::span<const FlagSpec> CompleteFlags();      // of `complete` only
 std::span<const FlagSpec> BenchLatencyFlags();  // of `bench latency` only
 std::span<const FlagSpec> BenchKernelsFlags();  // of `bench kernels`
+std::span<const FlagSpec> BenchLayoutsFlags();  // of `bench layouts` only
 std::span<const FlagSpec> CalibrateFlags();     // of `calibrate` only
 std::span<const FlagSpec> SimulationFlags();    // of `simulate` and `plan`
 std::span<const FlagSpec> SimulateFlags();      // of `simulate` only
@@ -68,6 +69,7 @@ FlagTable ServeTable();
 FlagTable CompleteTable();
 FlagTable BenchLatencyTable();
 FlagTable BenchKernelsTable();
+FlagTable BenchLayoutsTable();
 FlagTable CalibrateTable();
 FlagTable SimulateCommandTable();
 FlagTable PlanCommandTable();

@@ -255,7 +255,7 @@ TEST(Flags, UnsupportedOnesPassWithHarmlessValues) {
 
 TEST(FlagTables, AreConsistent) {
   for (const FlagTable& table : {ServeTable(), CompleteTable(), BenchLatencyTable(), BenchKernelsTable(),
-                                 SimulateCommandTable(), PlanCommandTable()}) {
+                                 BenchLayoutsTable(), SimulateCommandTable(), PlanCommandTable()}) {
     std::set<std::string_view> names;
     for (const auto& specs : table) {
       for (const FlagSpec& spec : specs) {
@@ -271,7 +271,7 @@ TEST(FlagTables, AreConsistent) {
 
 TEST(FlagHelp, ListsEveryFlag) {
   for (const FlagTable& table : {ServeTable(), CompleteTable(), BenchLatencyTable(), BenchKernelsTable(),
-                                 SimulateCommandTable(), PlanCommandTable()}) {
+                                 BenchLayoutsTable(), SimulateCommandTable(), PlanCommandTable()}) {
     const std::string plain = CommandHelp("usage", "about", table, "");
     const std::string all = CommandHelp("usage", "about", table, "all");
     for (const auto& specs : table) {

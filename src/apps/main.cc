@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   if (command == "complete") return RunComplete(all.subspan(1));
   if (command == "bench" && words.size() > 1 && words[1] == "latency") return RunBenchLatency(all.subspan(2));
   if (command == "bench" && words.size() > 1 && words[1] == "kernels") return RunBenchKernels(all.subspan(2));
+  if (command == "bench" && words.size() > 1 && words[1] == "layouts") return RunBenchLayouts(all.subspan(2));
   if (command == "calibrate") return RunCalibrate(all.subspan(1));
   if (command == "simulate") return RunSimulate(all.subspan(1));
   if (command == "plan") return RunPlan(all.subspan(1));
@@ -34,7 +35,7 @@ int main(int argc, char** argv) {
   if (command.empty()) {
     fmt::print(stderr, "{}", MainHelp());
   } else if (command == "bench") {
-    fmt::print(stderr, "error: bench: got {}, expected latency or kernels\n",
+    fmt::print(stderr, "error: bench: got {}, expected latency, kernels or layouts\n",
                words.size() > 1 ? words[1] : "nothing");
   } else {
     fmt::print(

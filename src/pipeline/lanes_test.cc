@@ -219,6 +219,42 @@ TEST(LanesTest, EndsWithStepsInFlight) {
   }
 }
 
+// A model whose own rows are all but the first.
+class RestModel : public FakeModel {
+ public:
+  using FakeModel::FakeModel;
+  void Forward(const ModelBatch& batch, Mat hidden) override {
+    is_own_rows = batch.hidden_is_own_rows;
+    for (int64_t row = 0; row < hidden.rows; ++row) seen.push_back(hidden.Row<float>(row)[0]);
+  }
+  Mat OwnRows(const ModelBatch&, Mat hidden) const override { return hidden.Rows(1, hidden.rows - 1); }
+
+  bool is_own_rows = false;
+  std::vector<float> seen;
+};
+
+TEST(StageTest, ReceivedRowsAreMovedToWhereTheModelHasItsOwn) {
+  const ModelOptions options = {.dtype = DType::kF32, .block_size = 4, .max_batched_tokens = 8};
+  CancelSet cancelled;
+  auto model = std::make_unique<RestModel>(LayerRange{1, 2, false, false}, 4);
+  RestModel& seen = *model;
+  RankRuntime runtime;
+  runtime.team = std::make_unique<ThreadTeam>(1);
+  runtime.model = std::move(model);
+  Stage stage(1, std::move(runtime), options, cancelled);
+  StagePacket packet;
+  packet.step = MakeStep(1, {MakeChunk(1, Prompt(8, 1), 0, 3)});
+  packet.hidden = Buffer(sizeof(float) * FakeModel::kHiddenDim * 8);
+  packet.hidden_is_own_rows = true;
+  for (int i = 0; i < 2; ++i)
+    packet.hidden.as<float>()[i * FakeModel::kHiddenDim] = static_cast<float>(i + 5);
+  stage.Execute(packet);
+  EXPECT_TRUE(seen.is_own_rows);
+  EXPECT_EQ(seen.seen[1], 5);
+  EXPECT_EQ(seen.seen[2], 6);
+  EXPECT_FALSE(packet.hidden_is_own_rows);  // from here on they are as the model leaves them
+}
+
 TEST(RankGroupsTest, SharesFollowTheOrderOfRanks) {
   const ParallelLayout layout{.pp = 2, .pcp = 2, .tp = 2, .expert_parallel = true};
   const RankShare share = ShareOf(layout, 6);  // stage 1, pcp 1, tp 0
