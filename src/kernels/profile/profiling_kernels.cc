@@ -93,10 +93,10 @@ class ProfilingKernels : public ForwardingKernels {
   }
   void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
               const ExpertWeights& experts, Mat y) override {
-    const bool any = !experts.gate_up.empty();
-    const int64_t inter = any ? experts.down[0]->k() : 0;
-    Time({"MoeMlp", any ? ArithmeticOf(*experts.gate_up[0]) : Arithmetic::kNone, {x.cols, inter}},
-         MoeWork(x, top_k, experts), [&] { inner_->MoeMlp(x, ids, weights, top_k, experts, y); });
+    const int64_t held = experts.FirstHeld();
+    const int64_t inter = held >= 0 ? experts.down[held]->k() : 0;
+    Time({"MoeMlp", held >= 0 ? ArithmeticOf(*experts.gate_up[held]) : Arithmetic::kNone, {x.cols, inter}},
+         MoeWork(x, ids, top_k, experts), [&] { inner_->MoeMlp(x, ids, weights, top_k, experts, y); });
   }
 
  private:
