@@ -1,0 +1,137 @@
+// Models whose experts are spread over ranks, which are threads, against the golden logits.
+//
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/thread_team.h"
+#include "model/expert_load.h"
+#include "model/expert_placement.h"
+#include "model/testing/golden_data.h"
+#include "model/testing/rank_threads.h"
+#include "model/testing/staged_model.h"
+
+namespace penstock {
+namespace {
+
+using testing::Compare;
+using testing::Golden;
+using testing::ReadGolden;
+using testing::RunRanks;
+using testing::StagedModel;
+using testing::TestSequence;
+
+const std::string kModelsDir = PENSTOCK_TEST_MODELS_DIR;
+constexpr float kF32Tolerance = 3e-4f;  // as golden_test.cc has it
+constexpr ModelOptions kOptions = {.dtype = DType::kF32,
+                                   .block_size = 16,
+                                   .max_batched_tokens = 512,
+                                   .max_model_len = 512,
+                                   .max_logit_rows = 512};
+
+class ExpertParallelTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(std::filesystem::exists(Dir())) << Dir() << " is missing: run ctest";
+    config_ = ReadModelConfig(Dir()).value();
+    golden_ = ReadGolden(GetParam());
+  }
+
+  std::string Dir() const { return kModelsDir + "/" + GetParam(); }
+
+  ModelConfig config_;
+  Golden golden_;
+};
+
+uint64_t Sum(const ExpertCounts& counts) {
+  uint64_t sum = 0;
+  for (const auto& layer : counts) {
+    for (const uint64_t count : layer) sum += count;
+  }
+  return sum;
+}
+
+// Every rank has a sequence of its own, as replicas have, and its steps are of other lengths than the
+// others': some have nothing to do while the others have.
+TEST_P(ExpertParallelTest, LogitsOfReplicas) {
+  const std::vector<std::vector<int32_t>> lens = {
+      {100, 1, 99, 64}, {1, 163, 36, 64}, {264, 0, 0, 0}, {0, 0, 200, 64}};
+  for (const int size : {2, 4}) {
+    RunRanks(size, [&](Communicator& comm) {
+      ThreadTeam team(1);
+      const auto kernels = MakeCpuKernels(team);
+      const RankShare share{.ep_rank = comm.rank(), .ep_size = size};
+      StagedModel model(Dir(), config_, 1, kOptions, *kernels, {}, share, {.ep = &comm});
+      TestSequence sequence = model.NewSequence(golden_.Tokens());
+      std::vector<std::vector<float>> rows;
+      for (const int32_t len : lens[comm.rank()]) {
+        auto step = len == 0 ? model.Run({}) : model.Run({{&sequence, len}});
+        rows.insert(rows.end(), step.begin(), step.end());
+      }
+      EXPECT_LE(Compare(rows, golden_).max, kF32Tolerance) << comm.rank() << " of " << size;
+      ExpertCounts counts;
+      model.stage(0).expert_load()->AddTo(counts);
+      const size_t num_layers =
+          std::ranges::count_if(counts, [](const auto& layer) { return !layer.empty(); });
+      EXPECT_EQ(Sum(counts), golden_.Tokens().size() * config_.num_experts_per_token * num_layers);
+    });
+  }
+}
+
+// All ranks have the same rows, as tensor-parallel ones have: each takes its share of them to the experts.
+TEST_P(ExpertParallelTest, LogitsWhereRanksHaveTheSameRows) {
+  constexpr int kSize = 2;
+  const auto tp_group = MakeInprocGroup(kSize);
+  RunRanks(kSize, [&](Communicator& comm) {
+    ThreadTeam team(1);
+    const auto kernels = MakeCpuKernels(team);
+    const RankShare share{.tp_rank = comm.rank(), .tp_size = kSize, .ep_rank = comm.rank(), .ep_size = kSize};
+    StagedModel model(Dir(), config_, 1, kOptions, *kernels, {}, share,
+                      {.tp = tp_group[comm.rank()].get(), .ep = &comm});
+    TestSequence sequence = model.NewSequence(golden_.Tokens());
+    const auto rows = model.RunChunks(sequence, {100, 1, 99, 64});
+    if (comm.rank() != 0) return;
+    EXPECT_LE(Compare(rows, golden_).max, kF32Tolerance);
+  });
+}
+
+// Experts where their load says, some twice.
+TEST_P(ExpertParallelTest, LogitsWithRedundantExperts) {
+  ExpertCounts load(config_.num_layers);
+  for (auto& layer : load) {
+    for (int32_t e = 0; e < config_.num_experts; ++e) layer.push_back(e * e % 7 * 100);
+  }
+  const auto placement = ExpertPlacement::FromLoad(load, config_.num_experts, 2, 2);
+  RunRanks(2, [&](Communicator& comm) {
+    ThreadTeam team(1);
+    const auto kernels = MakeCpuKernels(team);
+    const RankShare share{.ep_rank = comm.rank(), .ep_size = 2, .experts = &placement};
+    StagedModel model(Dir(), config_, 1, kOptions, *kernels, {}, share, {.ep = &comm});
+    TestSequence sequence = model.NewSequence(golden_.Tokens());
+    EXPECT_LE(Compare(model.RunChunks(sequence, {200, 64}), golden_).max, kF32Tolerance);
+  });
+}
+
+TEST_P(ExpertParallelTest, ARankTakesTheMemoryOfItsExperts) {
+  ThreadTeam team(1);
+  const auto kernels = MakeCpuKernels(team);
+  const auto weight_bytes = [&](int32_t ep_size) {
+    const LayerRange range{0, config_.num_layers, true, true, {.ep_rank = 0, .ep_size = ep_size}};
+    return EstimateModelMemory(config_, range, kOptions, *kernels).value().weight_bytes;
+  };
+  const size_t one = weight_bytes(1), two = weight_bytes(2), four = weight_bytes(4);
+  EXPECT_NEAR(static_cast<double>(one - two), 2.0 * static_cast<double>(two - four), 1.0);
+  EXPECT_LT(four, one * 3 / 4);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ExpertParallelTest, ::testing::Values("tiny-qwen3-moe", "tiny-deepseek-v3"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace penstock
