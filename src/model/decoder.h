@@ -80,8 +80,8 @@ class DecoderModel : public Model {
   Workspace workspace_;
   KvCache kv_;
   ContextSplit context_;
-  std::vector<int32_t> wanted_rows_;   // of this rank's rows
-  std::vector<SeqSpan> wanted_spans_;  // of those
+  std::vector<int32_t> wanted_rows_;                 // of this rank's rows
+  std::vector<SeqSpan> wanted_spans_;                // of those
   std::unique_ptr<ExpertExchange> expert_exchange_;  // null: the rank has all experts
   std::unique_ptr<ExpertLoad> expert_load_;          // null: there are no experts
 };

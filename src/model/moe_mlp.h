@@ -1,8 +1,8 @@
 // MoeMlp: a router, its experts, and experts that every token visits (DeepSeek's shared ones).
 //
 // Where experts are spread over ranks (RankShare::ep_size > 1), a rank routes rows of its own only, and
-// ExpertExchange takes them to the experts and back: the rows that it is given; where tensor-parallel ranks work
-// on the same rows, those that OwnRows() says.
+// ExpertExchange takes them to the experts and back: the rows that it is given; where tensor-parallel ranks
+// work on the same rows, those that OwnRows() says.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -54,9 +54,9 @@ class MoeMlp : public Block {
   const int64_t hidden_dim_;
   const int64_t intermediate_dim_;  // of an expert, this rank's part of it
   RouterShape router_;
-  std::unique_ptr<PackedMat> gate_;  // [num_experts, hidden_dim]
-  std::vector<float> score_bias_;    // [num_experts]; empty: none
-  ExpertWeights experts_;            // those that the rank holds
+  std::unique_ptr<PackedMat> gate_;   // [num_experts, hidden_dim]
+  std::vector<float> score_bias_;     // [num_experts]; empty: none
+  ExpertWeights experts_;             // those that the rank holds
   std::unique_ptr<DenseMlp> shared_;  // null: none
 };
 
