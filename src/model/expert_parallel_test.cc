@@ -11,6 +11,7 @@
 #include "model/expert_placement.h"
 #include "model/testing/golden_data.h"
 #include "model/testing/rank_threads.h"
+#include "model/testing/ranked_model.h"
 #include "model/testing/staged_model.h"
 
 namespace penstock {
@@ -18,6 +19,7 @@ namespace {
 
 using testing::Compare;
 using testing::Golden;
+using testing::RankedModel;
 using testing::ReadGolden;
 using testing::RunRanks;
 using testing::StagedModel;
@@ -80,21 +82,36 @@ TEST_P(ExpertParallelTest, LogitsOfReplicas) {
   }
 }
 
-// All ranks have the same rows, as tensor-parallel ones have: each takes its share of them to the experts.
-TEST_P(ExpertParallelTest, LogitsWhereRanksHaveTheSameRows) {
-  constexpr int kSize = 2;
-  const auto tp_group = MakeInprocGroup(kSize);
-  RunRanks(kSize, [&](Communicator& comm) {
-    ThreadTeam team(1);
-    const auto kernels = MakeCpuKernels(team);
-    const RankShare share{.tp_rank = comm.rank(), .tp_size = kSize, .ep_rank = comm.rank(), .ep_size = kSize};
-    StagedModel model(Dir(), config_, 1, kOptions, *kernels, {}, share,
-                      {.tp = tp_group[comm.rank()].get(), .ep = &comm});
-    TestSequence sequence = model.NewSequence(golden_.Tokens());
-    const auto rows = model.RunChunks(sequence, {100, 1, 99, 64});
-    if (comm.rank() != 0) return;
-    EXPECT_LE(Compare(rows, golden_).max, kF32Tolerance);
-  });
+// Ranks that share the tokens of a step, and each the same ones, with the wanted rows of the last layer only.
+TEST_P(ExpertParallelTest, LogitsOfEveryLayout) {
+  for (const ParallelLayout& layout : {ParallelLayout{.tp = 2, .expert_parallel = true},
+                                       {.tp = 4, .expert_parallel = true},
+                                       {.pcp = 2, .expert_parallel = true},
+                                       {.pcp = 3, .expert_parallel = true},
+                                       {.pp = 2, .pcp = 2, .tp = 2, .expert_parallel = true}}) {
+    for (const bool sequence_parallel : {false, true}) {
+      if (sequence_parallel && layout.tp == 1) continue;
+      RankedModel model(Dir(), config_, layout, kOptions, std::string(UsableCpuIsas().front()),
+                        sequence_parallel);
+      TestSequence sequence = model.NewSequence(golden_.Tokens());
+      auto rows = model.RunChunks(sequence, {100, 1, 99});
+      const auto last = model.Run({{&sequence, 64}}, {0, 62});
+      rows.resize(golden_.Tokens().size(), std::vector<float>(config_.vocab_size, NAN));
+      rows[200] = last[0];
+      rows[262] = last[1];
+      SCOPED_TRACE(LayoutName(layout) + (sequence_parallel ? " sp" : ""));
+      Golden seen = golden_;
+      const auto is_seen = [](int32_t pos) { return pos <= 200 || pos == 262; };
+      seen.positions.clear();
+      seen.logits.clear();
+      for (size_t i = 0; i < golden_.positions.size(); ++i) {
+        if (!is_seen(golden_.positions[i])) continue;
+        seen.positions.push_back(golden_.positions[i]);
+        seen.logits.push_back(golden_.logits[i]);
+      }
+      EXPECT_LE(Compare(rows, seen).max, kF32Tolerance);
+    }
+  }
 }
 
 // Experts where their load says, some twice.

@@ -223,6 +223,20 @@ bool ExpertPlacement::Holds(int32_t layer, int32_t expert, int32_t rank) const {
   return std::ranges::find(RanksOf(layer, expert), rank) != RanksOf(layer, expert).end();
 }
 
+double LoadImbalance(const ExpertPlacement& placement, const ExpertCounts& counts) {
+  std::vector<double> loads(placement.ep_size(), 0.0);
+  for (size_t layer = 0; layer < counts.size(); ++layer) {
+    for (size_t e = 0; e < counts[layer].size(); ++e) {
+      const auto ranks = placement.RanksOf(static_cast<int32_t>(layer), static_cast<int32_t>(e));
+      for (const int32_t rank : ranks) {
+        loads[rank] += static_cast<double>(counts[layer][e]) / static_cast<double>(ranks.size());
+      }
+    }
+  }
+  const double sum = std::accumulate(loads.begin(), loads.end(), 0.0);
+  return sum == 0 ? 1 : std::ranges::max(loads) * static_cast<double>(loads.size()) / sum;
+}
+
 Result<ExpertPlacement> ReadExpertPlacement(const std::string& path, int32_t num_experts, int32_t ep_size,
                                             int32_t num_redundant, int32_t first_moe_layer) {
   const int64_t most = int64_t{num_experts} * (ep_size - 1);

@@ -73,6 +73,10 @@ class ExpertPlacement {
   std::vector<Layer> layers_;  // empty ones: blocks_
 };
 
+// The load of the rank with the most, over the mean; 1: all have the same. An expert's copies share its load.
+// 1 where nothing was counted.
+double LoadImbalance(const ExpertPlacement& placement, const ExpertCounts& counts);
+
 // What --expert-placement names: counts as ExpertCountsToJson() writes them, from which a placement is made,
 // or an expert map of vLLM-Ascend ({"layer_list": [{"layer_id", "device_list": [{"device_expert"}]}]}), which
 // is one already. There, layers are numbered from the first that has experts, `first_moe_layer`.

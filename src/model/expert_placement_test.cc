@@ -11,17 +11,6 @@
 namespace penstock {
 namespace {
 
-// [ep_size][num_experts]: the load of each rank where an expert's copies share it.
-std::vector<double> RankLoads(const ExpertPlacement& placement, const std::vector<uint64_t>& load) {
-  std::vector<double> loads(placement.ep_size());
-  for (size_t e = 0; e < load.size(); ++e) {
-    const auto ranks = placement.RanksOf(0, static_cast<int32_t>(e));
-    for (const int32_t rank : ranks)
-      loads[rank] += static_cast<double>(load[e]) / static_cast<double>(ranks.size());
-  }
-  return loads;
-}
-
 int32_t NumHeld(const ExpertPlacement& placement, int32_t rank) {
   int32_t count = 0;
   for (int32_t e = 0; e < placement.num_experts(); ++e) count += placement.Holds(0, e, rank);
@@ -63,12 +52,11 @@ TEST(ExpertPlacement, FromLoadIsEvenerThanBlocksAndHoldsEveryExpert) {
   }
   // One expert has half of the load.
   const std::vector<uint64_t> load = {400, 10, 10, 10, 90, 90, 100, 90};
-  const auto blocks = RankLoads(ExpertPlacement::Blocks(8, 4), load);
-  const auto packed = RankLoads(ExpertPlacement::FromLoad({load}, 8, 4, 0), load);
-  const auto copied = RankLoads(ExpertPlacement::FromLoad({load}, 8, 4, 4), load);
-  EXPECT_EQ(std::ranges::max(blocks), 410);
-  EXPECT_EQ(std::ranges::max(packed), 410);
-  EXPECT_LE(std::ranges::max(copied), 240);  // 200 is the mean
+  const auto imbalance = [&](const ExpertPlacement& placement) { return LoadImbalance(placement, {load}); };
+  EXPECT_DOUBLE_EQ(imbalance(ExpertPlacement::Blocks(8, 4)), 410.0 / 200);
+  EXPECT_DOUBLE_EQ(imbalance(ExpertPlacement::FromLoad({load}, 8, 4, 0)), 410.0 / 200);
+  EXPECT_LE(imbalance(ExpertPlacement::FromLoad({load}, 8, 4, 4)), 1.2);
+  EXPECT_EQ(LoadImbalance(ExpertPlacement::Blocks(8, 4), {}), 1);
 }
 
 TEST(ExpertPlacement, CopiesTakeRowsInTurnAndOwnOnesFirst) {
