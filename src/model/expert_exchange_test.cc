@@ -10,8 +10,10 @@
 #include <numeric>
 #include <random>
 #include <set>
+#include <string>
 
 #include "base/thread_team.h"
+#include "kernels/forwarding_kernels.h"
 #include "model/testing/rank_threads.h"
 
 namespace penstock {
@@ -45,7 +47,7 @@ struct Numbers {
   Mat mat;
 };
 
-// What a rank begins with: rows from `first` on of all ranks' rows.
+// Of some rows: [rows * kTopK].
 struct Choices {
   std::vector<int32_t> ids;
   std::vector<float> weights;
@@ -119,7 +121,7 @@ uint64_t FormulaBytes(const Case& test, const ExpertPlacement& placement, int ra
   return bytes;
 }
 
-// The largest difference from what one rank with all experts makes of the same rows, and the bytes sent.
+// All ranks come to what one rank with all experts makes of the same rows, and send what the formula says.
 void ExpectSame(const Case& test, const ExpertPlacement& placement, double tolerance) {
   Kernel whole;
   const ExpertWeights all = PackExperts(*whole.table, test.dtype, ExpertPlacement::Blocks(kNumExperts, 1), 0);
@@ -194,6 +196,60 @@ TEST(ExpertExchange, CopiesShareAnExpertsTokens) {
 // Sums of ranks are rounded to bf16 on their way.
 TEST(ExpertExchange, Bf16) {
   ExpectSame({.dtype = DType::kBF16, .rows = {20, 31, 0, 9}}, ExpertPlacement::Blocks(kNumExperts, 4), 0.04);
+}
+
+// Notes what a rank begins (B), waits for (W), and computes (M).
+class NotingComm : public Communicator {
+ public:
+  NotingComm(Communicator& inner, std::string& notes) : inner_(inner), notes_(notes) {}
+  int rank() const override { return inner_.rank(); }
+  int size() const override { return inner_.size(); }
+  void Wait(Ticket ticket) override {
+    inner_.Wait(ticket);
+    notes_ += "W" + std::to_string(ticket) + " ";
+  }
+
+ protected:
+  Ticket DoBegin(std::span<const SendPart> sends, std::span<const RecvPart> recvs) override {
+    const Ticket ticket = inner_.Begin(sends, recvs);
+    notes_ += "B" + std::to_string(ticket) + " ";
+    return ticket;
+  }
+
+ private:
+  Communicator& inner_;
+  std::string& notes_;
+};
+
+class NotingKernels : public ForwardingKernels {
+ public:
+  NotingKernels(Kernels& inner, std::string& notes) : ForwardingKernels(inner), notes_(notes) {}
+  void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
+              const ExpertWeights& experts, Mat y) override {
+    notes_ += "M ";
+    ForwardingKernels::MoeMlp(x, ids, weights, top_k, experts, y);
+  }
+
+ private:
+  std::string& notes_;
+};
+
+// 0 is the counts. Before a piece is computed, the next one's rows are on their way, and until it is computed
+// nobody waits for the results of the one before.
+TEST(ExpertExchange, ComputesWhileRowsAreOnTheirWay) {
+  const auto placement = ExpertPlacement::Blocks(kNumExperts, 2);
+  testing::RunRanks(2, [&](Communicator& comm) {
+    std::string notes;
+    Kernel kernels;
+    NotingComm noting_comm(comm, notes);
+    NotingKernels noting_kernels(*kernels.table, notes);
+    const ExpertWeights own = PackExperts(*kernels.table, DType::kF32, placement, comm.rank());
+    ExpertExchange exchange(noting_comm, noting_kernels, 0);
+    const Numbers x(DType::kF32, 16, kHidden, 1), y(DType::kF32, 16, kHidden, 2);
+    const Choices choices = RandomChoices(16, kNumExperts, 3);
+    exchange.Run({x.mat, choices.ids.data(), choices.weights.data(), kTopK, y.mat}, placement, kLayer, own);
+    EXPECT_EQ(notes, "B0 W0 B1 B2 W1 M B3 B4 W2 M B5 W3 B6 W4 M B7 W5 W6 M B8 W7 W8 ");
+  });
 }
 
 TEST(ExpertExchange, CutsWhereItPays) {
