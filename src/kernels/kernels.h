@@ -318,6 +318,12 @@ class Kernels {
   virtual void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
                       const ExpertWeights& experts, Mat y) = 0;
 
+  // The same where x has been through Quantize() with one of the experts' gate_up, which all take it as that
+  // one does: those with dynamic inputs. q: [rows, QuantizedCols()], perhaps with gaps between rows.
+  virtual void MoeMlpQuantized(ConstMat /*q*/, const float* /*scales*/, const int32_t* /*ids*/,
+                               const float* /*weights*/, int32_t /*top_k*/, const ExpertWeights& /*experts*/,
+                               Mat /*y*/) {}
+
   // Scratch memory held at present (for the memory report).
   virtual size_t scratch_bytes() const = 0;
 };

@@ -243,6 +243,23 @@ TEST_P(MoeTest, AChoiceThatIsNoneAddsNothing) {
   }
 }
 
+TEST_P(MoeTest, RowsThatAreQuantisedAlready) {
+  for (const int64_t tokens : {1, 37, 200}) {
+    const MoeCase moe(dtype(), tokens, 72, 40, 6, 3);
+    const ExpertWeights experts = PackInt8Experts(*kernels_, Int8Kind::kDynamic, moe, 40);
+    TestMat want = TestMat::Random(dtype(), tokens, 72, 3), got = TestMat::Random(dtype(), tokens, 72, 3);
+    kernels_->MoeMlp(moe.x, moe.ids.data(), moe.weights.data(), 3, experts, want.mat());
+    const int64_t cols = kernels_->QuantizedCols(*experts.gate_up[0]), stride = cols + 28;
+    std::vector<std::byte> q(tokens * cols), apart(tokens * stride);
+    std::vector<float> scales(tokens);
+    kernels_->Quantize(moe.x, *experts.gate_up[0], Mat(q.data(), DType::kI8, tokens, cols), scales.data());
+    for (int64_t t = 0; t < tokens; ++t) std::memcpy(&apart[t * stride], &q[t * cols], cols);
+    kernels_->MoeMlpQuantized(ConstMat(apart.data(), DType::kI8, tokens, cols, stride), scales.data(),
+                              moe.ids.data(), moe.weights.data(), 3, experts, got.mat());
+    EXPECT_EQ(MaxRelativeError(got, want), 0.0) << tokens;
+  }
+}
+
 TEST_P(MoeTest, NoChoiceAtAllNeedsNoExpert) {
   const MoeCase moe(dtype(), 5, 72, 40, 6, 3);
   for (Kernels* kernels : {kernels_.get(), reference_.get()}) {

@@ -57,7 +57,7 @@ size_t CpuMoe::scratch_bytes() const {
 }
 
 void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
-                 const ExpertWeights& experts, Mat y) {
+                 const ExpertWeights& experts, Mat y, QuantizedRows quantized) {
   CHECK_EQ(experts.gate_up.size(), experts.down.size());
   const int64_t num_ids = x.rows * top_k, num_slots = num_ids - std::count(ids, ids + num_ids, -1);
   if (num_slots == 0) return;
@@ -65,10 +65,14 @@ void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t t
   CHECK_GE(held_, 0) << "choices, and no expert";
   const bool int8_x = Matrix(experts.gate_up[held_]).is_int8();
   quantize_slots_ = int8_x && !SameInput(experts.gate_up, held_);
-  QuantizedRows x_rows;
-  if (int8_x && !quantize_slots_) x_rows = x_quantizer_.Run(x, Matrix(experts.gate_up[held_]).input());
+  x_rows_ = quantized;
+  if (quantized.q.data != nullptr) {
+    CHECK(int8_x && !quantize_slots_) << "rows are quantised for experts with the same input";
+  } else if (int8_x && !quantize_slots_) {
+    x_rows_ = x_quantizer_.Run(x, Matrix(experts.gate_up[held_]).input());
+  }
   if (const int64_t num_runs = NumRuns(x.rows, num_slots / NumHeld(experts)); num_runs > 0)
-    return RunWorkers({x, ids, weights, top_k, &experts, held_, x_rows, y}, num_runs);
+    return RunWorkers({x, ids, weights, top_k, &experts, held_, x_rows_, y}, num_runs);
 
   SortByExpert(x.rows, ids, weights, top_k, experts);
   const int64_t inter = experts.down[held_]->k(), hidden = x.cols;
@@ -190,7 +194,7 @@ void CpuMoe::RunPiece(ConstMat x, const ExpertWeights& experts, int64_t slot_beg
       problem.x_rows = nullptr;
       SetInput(problem, x_quantizer_.Rows(slot - slot_begin, count, w.input()));
     } else if (w.is_int8()) {
-      SetInput(problem, x_quantizer_.Rows(0, x.rows, w.input()));
+      SetInput(problem, x_rows_);
     }
     return problem;
   });

@@ -44,9 +44,9 @@ class CpuMoe {
   CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes = kPieceBytes,
          int64_t min_worker_rows = kMinWorkerRows);
 
-  // As Kernels::MoeMlp.
+  // As Kernels::MoeMlp. Where `quantized` has data, x has none: only its type and its size.
   void Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts,
-           Mat y);
+           Mat y, QuantizedRows quantized = {});
 
   size_t scratch_bytes() const;
 
@@ -78,6 +78,7 @@ class CpuMoe {
   CpuQuantizer x_quantizer_;           // of all tokens, or of the slots of a piece
   CpuQuantizer inner_quantizer_;
   bool quantize_slots_ = false;  // this call: the latter
+  QuantizedRows x_rows_;         // this call: the former
   int64_t held_ = 0;             // this call: the first expert that is there
 
   std::vector<int64_t> expert_begin_;  // [num_experts + 1] first slot of each expert
