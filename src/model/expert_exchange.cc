@@ -72,8 +72,12 @@ size_t ExpertExchange::RowBytes(const ExpertTokens& tokens) const {
   return static_cast<size_t>(tokens.x.cols) * DTypeBytes(tokens.x.dtype);
 }
 
+size_t ExpertExchange::InputBytes(const ExpertTokens& tokens) const {
+  return quantized_cols_ == 0 ? RowBytes(tokens) : static_cast<size_t>(quantized_cols_) + sizeof(float);
+}
+
 size_t ExpertExchange::RecordBytes(const ExpertTokens& tokens) const {
-  return RowBytes(tokens) + tokens.top_k * (sizeof(int32_t) + sizeof(float));
+  return InputBytes(tokens) + tokens.top_k * (sizeof(int32_t) + sizeof(float));
 }
 
 void ExpertExchange::Run(const ExpertTokens& tokens, const ExpertPlacement& placement, int32_t layer,
@@ -82,6 +86,7 @@ void ExpertExchange::Run(const ExpertTokens& tokens, const ExpertPlacement& plac
   CHECK_EQ(tokens.x.rows, tokens.y.rows);
   CHECK_EQ(tokens.x.cols, tokens.y.cols);
   CHECK(tokens.x.dtype == tokens.y.dtype);
+  QuantizeTokens(tokens, placement, layer, experts);
   ChooseRanks(tokens, placement, layer);
   const int64_t total_rows = ExchangeCounts(tokens.x.rows);
   const int num_pieces = NumPieces(total_rows, tokens.top_k, placement.num_experts(), min_expert_rows_);
@@ -102,6 +107,20 @@ void ExpertExchange::Run(const ExpertTokens& tokens, const ExpertPlacement& plac
     if (i + 2 < num_pieces) dispatch(i + 2);
   }
   FinishCombine(tokens, pieces_[(num_pieces - 1) % pieces_.size()]);
+}
+
+// A rank without experts would not know.
+void ExpertExchange::QuantizeTokens(const ExpertTokens& tokens, const ExpertPlacement& placement,
+                                    int32_t layer, const ExpertWeights& experts) {
+  quantized_cols_ = 0;
+  if (!placement.AllRanksHold(layer)) return;
+  const PackedMat& gate_up = *experts.gate_up[experts.FirstHeld()];
+  quantized_cols_ = kernels_.QuantizedCols(gate_up);
+  if (quantized_cols_ == 0 || tokens.x.rows == 0) return;
+  Reserve(quantized_, tokens.x.rows * quantized_cols_);
+  scales_.resize(tokens.x.rows);
+  kernels_.Quantize(tokens.x, gate_up, Mat(quantized_.data(), DType::kI8, tokens.x.rows, quantized_cols_),
+                    scales_.data());
 }
 
 void ExpertExchange::ChooseRanks(const ExpertTokens& tokens, const ExpertPlacement& placement,
@@ -176,23 +195,31 @@ void ExpertExchange::FillRecords(const ExpertTokens& tokens, Piece& piece) {
     int32_t& place = piece.place[(i / top_k - piece.begin) * size + rank_of_[i]];
     if (place < 0) place = num_rows[rank_of_[i]]++;
   }
-  const size_t row_bytes = RowBytes(tokens);
   kernels_.ParallelFor(piece.end - piece.begin, [&](int64_t begin, int64_t end) {
     for (int64_t t = piece.begin + begin; t < piece.begin + end; ++t) {
       for (int rank = 0; rank < size; ++rank) {
         if (piece.place[(t - piece.begin) * size + rank] < 0) continue;
-        std::byte* record = RecordOf(tokens, piece, t, rank);
-        std::memcpy(record, tokens.x.RowPtr(t), row_bytes);
-        std::byte* ids = record + row_bytes;
-        for (int j = 0; j < top_k; ++j) {
-          const int64_t i = t * top_k + j;
-          const int32_t id = rank_of_[i] == rank ? tokens.ids[i] : -1;
-          std::memcpy(ids + j * sizeof(int32_t), &id, sizeof(id));
-        }
-        std::memcpy(ids + top_k * sizeof(int32_t), &tokens.weights[t * top_k], top_k * sizeof(float));
+        FillRecord(tokens, t, rank, RecordOf(tokens, piece, t, rank));
       }
     }
   });
+}
+
+void ExpertExchange::FillRecord(const ExpertTokens& tokens, int64_t row, int rank, std::byte* record) const {
+  if (quantized_cols_ == 0) {
+    std::memcpy(record, tokens.x.RowPtr(row), RowBytes(tokens));
+  } else {
+    std::memcpy(record, quantized_.as<std::byte>() + row * quantized_cols_, quantized_cols_);
+    std::memcpy(record + quantized_cols_, &scales_[row], sizeof(float));
+  }
+  std::byte* ids = record + InputBytes(tokens);
+  for (int j = 0; j < tokens.top_k; ++j) {
+    const int64_t i = row * tokens.top_k + j;
+    const int32_t id = rank_of_[i] == rank ? tokens.ids[i] : -1;
+    std::memcpy(ids + j * sizeof(int32_t), &id, sizeof(id));
+  }
+  std::memcpy(ids + tokens.top_k * sizeof(int32_t), &tokens.weights[row * tokens.top_k],
+              tokens.top_k * sizeof(float));
 }
 
 void ExpertExchange::BeginDispatch(const ExpertTokens& tokens, Piece& piece) {
@@ -214,24 +241,33 @@ void ExpertExchange::BeginDispatch(const ExpertTokens& tokens, Piece& piece) {
 void ExpertExchange::Compute(const ExpertTokens& tokens, const ExpertWeights& experts, Piece& piece) {
   const int64_t rows = piece.batch_begin.back(), top_k = tokens.top_k;
   const size_t row_bytes = RowBytes(tokens), record_bytes = RecordBytes(tokens);
+  const size_t input_bytes = InputBytes(tokens);
   Reserve(piece.memory->sums, rows * row_bytes);
   if (rows == 0) return;
   ids_.resize(rows * top_k);
   weights_.resize(rows * top_k);
+  batch_scales_.resize(quantized_cols_ == 0 ? 0 : rows);
   const std::byte* batch = piece.memory->batch.as<std::byte>();
   std::byte* sums = piece.memory->sums.as<std::byte>();
   kernels_.ParallelFor(rows, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const std::byte* ids = batch + r * record_bytes + row_bytes;
+      const std::byte* ids = batch + r * record_bytes + input_bytes;
+      if (quantized_cols_ > 0) std::memcpy(&batch_scales_[r], ids - sizeof(float), sizeof(float));
       std::memcpy(&ids_[r * top_k], ids, top_k * sizeof(int32_t));
       std::memcpy(&weights_[r * top_k], ids + top_k * sizeof(int32_t), top_k * sizeof(float));
     }
     std::memset(sums + begin * row_bytes, 0, (end - begin) * row_bytes);
   });
-  const DType dtype = tokens.x.dtype;
+  const DType dtype = quantized_cols_ == 0 ? tokens.x.dtype : DType::kI8;
   const auto stride = static_cast<int64_t>(record_bytes / DTypeBytes(dtype));
-  kernels_.MoeMlp(ConstMat(batch, dtype, rows, tokens.x.cols, stride), ids_.data(), weights_.data(),
-                  tokens.top_k, experts, Mat(sums, dtype, rows, tokens.x.cols));
+  const Mat y(sums, tokens.x.dtype, rows, tokens.x.cols);
+  if (quantized_cols_ == 0) {
+    kernels_.MoeMlp(ConstMat(batch, dtype, rows, tokens.x.cols, stride), ids_.data(), weights_.data(),
+                    tokens.top_k, experts, y);
+  } else {
+    kernels_.MoeMlpQuantized(ConstMat(batch, dtype, rows, quantized_cols_, stride), batch_scales_.data(),
+                             ids_.data(), weights_.data(), tokens.top_k, experts, y);
+  }
 }
 
 void ExpertExchange::BeginCombine(const ExpertTokens& tokens, Piece& piece) {
@@ -277,7 +313,7 @@ void ExpertExchange::FinishCombine(const ExpertTokens& tokens, Piece& piece) {
 }
 
 size_t ExpertExchange::scratch_bytes() const {
-  size_t bytes = 0;
+  size_t bytes = quantized_.size();
   for (const PieceMemory& memory : memory_) {
     bytes += memory.sent.size() + memory.batch.size() + memory.sums.size() + memory.returned.size();
   }

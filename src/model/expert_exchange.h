@@ -9,15 +9,18 @@
 //                   │            │            │ combine 0  │ combine 1  │ combine 2
 //
 // A token goes to a rank once, however many experts it has there, as a record: its row, and [top_k] ids of
-// experts (-1: not there) and their weights. A row comes back: the weighted sum over that rank's experts, in
-// the activation type; rows are added in the order of the ranks in fp32. What an expert is sent, it computes:
-// there is no capacity, and no token is dropped. Memory grows with what comes.
+// experts (-1: not there) and their weights. Where the experts are of 8-bit integers, the row is quantised
+// before it goes (Kernels::Quantize), unless there are more ranks than experts. A row comes back: the
+// weighted sum over that rank's experts, in the activation type; rows are added in the order of the ranks in
+// fp32. What an expert is sent, it computes: there is no capacity, and no token is dropped. Memory grows with
+// what comes.
 //
-// A rank sends for one layer, with its own rows n, b bytes of a number, and over the other ranks r:
+// A rank sends for one layer, with b bytes of an activation, and over the other ranks r:
 //
-//   sum of  20 + out_r * (hidden * b + 8 * top_k) + in_r * hidden * b       bytes
+//   sum of  20 + out_r * (x + 8 * top_k) + in_r * hidden * b       bytes
 //
-// where out_r of its rows go to rank r and in_r rows of r come to it.
+// where out_r of its rows go to rank r, in_r rows of r come to it, and a row x is hidden * b, or, quantised,
+// hidden rounded up to 64, and 4.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -48,7 +51,7 @@ class ExpertExchange {
  public:
   static constexpr int kMaxPieces = 4;
   // A piece has so many rows for each expert, on average, or more: each reads the weights anew.
-  static constexpr int64_t kMinExpertRows = 32;
+  static constexpr int64_t kMinExpertRows = 64;
 
   // Both outlive this.
   ExpertExchange(Communicator& comm, Kernels& kernels, int64_t min_expert_rows = kMinExpertRows);
@@ -90,8 +93,13 @@ class ExpertExchange {
     Communicator::Ticket dispatch = 0, combine = 0;
   };
 
-  size_t RowBytes(const ExpertTokens& tokens) const;
+  size_t RowBytes(const ExpertTokens& tokens) const;    // of a result
+  size_t InputBytes(const ExpertTokens& tokens) const;  // of a row in a record
   size_t RecordBytes(const ExpertTokens& tokens) const;
+  // Where the experts take 8-bit integers, makes them of the tokens.
+  void QuantizeTokens(const ExpertTokens& tokens, const ExpertPlacement& placement, int32_t layer,
+                      const ExpertWeights& experts);
+  void FillRecord(const ExpertTokens& tokens, int64_t row, int rank, std::byte* record) const;
   void ChooseRanks(const ExpertTokens& tokens, const ExpertPlacement& placement, int32_t layer);
   int64_t ExchangeCounts(int64_t num_rows);  // rows of all ranks
   void Plan(const ExpertTokens& tokens, int idx, int num_pieces, Piece& piece);
@@ -110,6 +118,10 @@ class ExpertExchange {
   std::vector<Counts> out_, in_;       // [size]
   std::array<PieceMemory, 2> memory_;  // of piece i: i % 2
   std::array<Piece, 3> pieces_;        // piece i: i % 3
+  int64_t quantized_cols_ = 0;         // this call: of a row; 0: it goes as it is
+  Buffer quantized_;                   // [tokens, quantized_cols_] bytes
+  std::vector<float> scales_;          // [tokens]
+  std::vector<float> batch_scales_;    // [rows of a batch]
   std::vector<int32_t> ids_;           // [rows of a batch * top_k]
   std::vector<float> weights_;         // of the same
   std::vector<SendPart> sends_;

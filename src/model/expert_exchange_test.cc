@@ -68,12 +68,28 @@ Choices RandomChoices(int64_t rows, int32_t num_chosen, uint32_t seed) {
   return choices;
 }
 
-ExpertWeights PackExperts(Kernels& kernels, DType dtype, const ExpertPlacement& placement, int32_t rank) {
+// A matrix of 8-bit integers with dynamic inputs.
+std::unique_ptr<PackedMat> PackInt8(Kernels& kernels, int64_t rows, int64_t cols, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int8_t> weight(rows * cols);
+  for (int8_t& value : weight) value = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
+  const std::vector<float> scale(rows, 0.125f / 64);
+  const Int8Part part{.weight = weight.data(), .n = rows, .k = cols, .weight_scale = scale.data()};
+  return kernels.PackInt8({&part, 1});
+}
+
+ExpertWeights PackExperts(Kernels& kernels, DType dtype, const ExpertPlacement& placement, int32_t rank,
+                          bool int8 = false) {
   ExpertWeights experts;
   experts.gate_up.resize(kNumExperts);
   experts.down.resize(kNumExperts);
   for (int32_t e = 0; e < kNumExperts; ++e) {
     if (!placement.Holds(kLayer, e, rank)) continue;
+    if (int8) {
+      experts.gate_up[e] = PackInt8(kernels, 2 * kInter, kHidden, 10 + e);
+      experts.down[e] = PackInt8(kernels, kHidden, kInter, 50 + e);
+      continue;
+    }
     const Numbers gate_up(dtype, 2 * kInter, kHidden, 10 + e, 0.125f),
         down(dtype, kHidden, kInter, 50 + e, 0.125f);
     const ConstMat first = gate_up.mat, second = down.mat;
@@ -95,6 +111,7 @@ struct Case {
   int32_t num_chosen = kNumExperts;  // of the experts, the first so many are chosen
   int64_t min_expert_rows = 0;
   int num_calls = 2;
+  bool int8 = false;  // experts
 
   uint32_t Seed(int rank, int call) const { return 100 * rank + call; }
 };
@@ -116,7 +133,8 @@ uint64_t FormulaBytes(const Case& test, const ExpertPlacement& placement, int ra
   for (int peer = 0; peer < static_cast<int>(test.rows.size()); ++peer) {
     if (peer == rank) continue;
     const uint64_t row_bytes = kHidden * DTypeBytes(test.dtype);
-    bytes += 20 + rows_from_to(rank, peer) * (row_bytes + 8 * kTopK) + rows_from_to(peer, rank) * row_bytes;
+    const uint64_t input_bytes = test.int8 && placement.AllRanksHold(kLayer) ? 128 + 4 : row_bytes;
+    bytes += 20 + rows_from_to(rank, peer) * (input_bytes + 8 * kTopK) + rows_from_to(peer, rank) * row_bytes;
   }
   return bytes;
 }
@@ -124,12 +142,13 @@ uint64_t FormulaBytes(const Case& test, const ExpertPlacement& placement, int ra
 // All ranks come to what one rank with all experts makes of the same rows, and send what the formula says.
 void ExpectSame(const Case& test, const ExpertPlacement& placement, double tolerance) {
   Kernel whole;
-  const ExpertWeights all = PackExperts(*whole.table, test.dtype, ExpertPlacement::Blocks(kNumExperts, 1), 0);
+  const ExpertWeights all =
+      PackExperts(*whole.table, test.dtype, ExpertPlacement::Blocks(kNumExperts, 1), 0, test.int8);
   const auto size = static_cast<int>(test.rows.size());
   std::vector<std::unique_ptr<Numbers>> results(size * test.num_calls);
   testing::RunRanks(size, [&](Communicator& comm) {
     Kernel kernels;
-    const ExpertWeights own = PackExperts(*kernels.table, test.dtype, placement, comm.rank());
+    const ExpertWeights own = PackExperts(*kernels.table, test.dtype, placement, comm.rank(), test.int8);
     ExpertExchange exchange(comm, *kernels.table, test.min_expert_rows);
     for (int call = 0; call < test.num_calls; ++call) {
       const uint32_t seed = test.Seed(comm.rank(), call);
@@ -193,6 +212,16 @@ TEST(ExpertExchange, CopiesShareAnExpertsTokens) {
   ExpectSame({.rows = {20, 31, 9}}, placement, kTolerance);
 }
 
+// What is sent is the integers that one rank would have made of the rows.
+TEST(ExpertExchange, Int8) {
+  for (const int64_t min_expert_rows : {0, 1000}) {
+    ExpectSame({.rows = {20, 31, 0, 9}, .min_expert_rows = min_expert_rows, .int8 = true},
+               ExpertPlacement::Blocks(kNumExperts, 4), 1e-4);
+    ExpectSame({.rows = std::vector<int64_t>(9, 4), .min_expert_rows = min_expert_rows, .int8 = true},
+               ExpertPlacement::Blocks(kNumExperts, 9), 1e-4);
+  }
+}
+
 // Sums of ranks are rounded to bf16 on their way.
 TEST(ExpertExchange, Bf16) {
   ExpectSame({.dtype = DType::kBF16, .rows = {20, 31, 0, 9}}, ExpertPlacement::Blocks(kNumExperts, 4), 0.04);
@@ -253,11 +282,13 @@ TEST(ExpertExchange, ComputesWhileRowsAreOnTheirWay) {
 }
 
 TEST(ExpertExchange, CutsWhereItPays) {
-  const auto pieces = [](int64_t rows) { return ExpertExchange::NumPieces(rows, 8, 128, 32); };
+  const auto pieces = [](int64_t rows) {
+    return ExpertExchange::NumPieces(rows, 8, 128, ExpertExchange::kMinExpertRows);
+  };
   EXPECT_EQ(pieces(0), 1);
-  EXPECT_EQ(pieces(1023), 1);
-  EXPECT_EQ(pieces(1024), 2);
-  EXPECT_EQ(pieces(2048), 4);
+  EXPECT_EQ(pieces(2047), 1);
+  EXPECT_EQ(pieces(2048), 2);
+  EXPECT_EQ(pieces(4096), 4);
   EXPECT_EQ(pieces(1'000'000), 4);
   for (const int64_t most : {1, 500, 1023, 1500, 5000}) {
     for (int64_t rows = 0; rows <= most; ++rows) {

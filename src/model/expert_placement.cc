@@ -203,6 +203,7 @@ Result<ExpertPlacement> ExpertPlacement::FromSlots(std::vector<LayerSlots> layer
 
 ExpertPlacement::Layer ExpertPlacement::MakeLayer(const LayerSlots& slots) const {
   Layer layer;
+  layer.all_ranks_hold = std::ranges::none_of(slots, [](const auto& held) { return held.empty(); });
   layer.begin.push_back(0);
   for (int32_t e = 0; e < num_experts_; ++e) {
     for (int32_t rank = 0; rank < ep_size_; ++rank) {
@@ -213,9 +214,13 @@ ExpertPlacement::Layer ExpertPlacement::MakeLayer(const LayerSlots& slots) const
   return layer;
 }
 
-std::span<const int32_t> ExpertPlacement::RanksOf(int32_t layer, int32_t expert) const {
+const ExpertPlacement::Layer& ExpertPlacement::LayerOf(int32_t layer) const {
   const bool own = static_cast<size_t>(layer) < layers_.size() && !layers_[layer].begin.empty();
-  const Layer& from = own ? layers_[layer] : blocks_;
+  return own ? layers_[layer] : blocks_;
+}
+
+std::span<const int32_t> ExpertPlacement::RanksOf(int32_t layer, int32_t expert) const {
+  const Layer& from = LayerOf(layer);
   return std::span(from.ranks).subspan(from.begin[expert], from.begin[expert + 1] - from.begin[expert]);
 }
 

@@ -48,6 +48,9 @@ class ExpertPlacement {
   std::span<const int32_t> RanksOf(int32_t layer, int32_t expert) const;
   bool Holds(int32_t layer, int32_t expert, int32_t rank) const;
 
+  // Whether no rank is without an expert.
+  bool AllRanksHold(int32_t layer) const { return LayerOf(layer).all_ranks_hold; }
+
   // Where `own_rank` sends row `row` for this expert: to itself where it can, else to the copies in turn.
   int32_t RankFor(int32_t layer, int32_t expert, int32_t own_rank, int64_t row) const {
     const std::span<const int32_t> ranks = RanksOf(layer, expert);
@@ -62,10 +65,12 @@ class ExpertPlacement {
   struct Layer {
     std::vector<int32_t> begin;  // [num_experts + 1]
     std::vector<int32_t> ranks;  // of each expert
+    bool all_ranks_hold = false;
   };
 
   ExpertPlacement(int32_t num_experts, int32_t ep_size);
   Layer MakeLayer(const LayerSlots& slots) const;
+  const Layer& LayerOf(int32_t layer) const;
 
   const int32_t num_experts_;
   const int32_t ep_size_;
