@@ -143,6 +143,26 @@ TEST_P(ExpertParallelTest, ARankTakesTheMemoryOfItsExperts) {
   EXPECT_LT(four, one * 3 / 4);
 }
 
+// What goes to the experts is the integers that one rank would have made.
+TEST(ExpertParallelW8A8, LogitsOfReplicas) {
+  for (const std::string name : {"tiny-qwen3-moe-w8a8-dynamic", "tiny-deepseek-v3-w8a8-dynamic"}) {
+    const std::string dir = kModelsDir + "/" + name;
+    const ModelConfig config = ReadModelConfig(dir).value();
+    const Golden golden = ReadGolden(name);
+    const auto total = static_cast<int32_t>(golden.Tokens().size());
+    RunRanks(2, [&](Communicator& comm) {
+      ThreadTeam team(1);
+      const auto kernels = MakeCpuKernels(team);
+      StagedModel model(dir, config, 1, kOptions, *kernels, {}, {.ep_rank = comm.rank(), .ep_size = 2},
+                        {.ep = &comm});
+      TestSequence sequence = model.NewSequence(golden.Tokens());
+      const int32_t first = comm.rank() == 0 ? total / 3 : 1;
+      EXPECT_LE(Compare(model.RunChunks(sequence, {first, total - first}), golden).max, kF32Tolerance)
+          << name;
+    });
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, ExpertParallelTest, ::testing::Values("tiny-qwen3-moe", "tiny-deepseek-v3"),
                          [](const auto& info) {
                            std::string name = info.param;
