@@ -93,6 +93,10 @@ class ForwardingKernels : public Kernels {
               const ExpertWeights& experts, Mat y) override {
     inner_->MoeMlp(x, ids, weights, top_k, experts, y);
   }
+  void MoeMlpQuantized(ConstMat q, const float* scales, const int32_t* ids, const float* weights,
+                       int32_t top_k, const ExpertWeights& experts, Mat y) override {
+    inner_->MoeMlpQuantized(q, scales, ids, weights, top_k, experts, y);
+  }
   size_t scratch_bytes() const override { return inner_->scratch_bytes(); }
 
  protected:

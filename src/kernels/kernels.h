@@ -143,10 +143,18 @@ struct RouterShape {
 };
 
 // The experts of one layer: gate_up[e] is [2 * inter, hidden] (gate rows, then up rows), down[e] [hidden,
-// inter].
+// inter]. Both are null where the rank does not have the expert: then nobody chooses it here.
 struct ExpertWeights {
   std::vector<std::unique_ptr<PackedMat>> gate_up;
   std::vector<std::unique_ptr<PackedMat>> down;
+
+  // The first expert that the rank has; -1: none.
+  int64_t FirstHeld() const {
+    for (size_t e = 0; e < down.size(); ++e) {
+      if (down[e] != nullptr) return static_cast<int64_t>(e);
+    }
+    return -1;
+  }
 };
 
 // cos and sin of the angles for every position: cos[pos * (dim / 2) + i]. `dim` numbers of a head are
@@ -305,9 +313,16 @@ class Kernels {
   virtual void RouteTopK(ConstMat logits, const RouterShape& shape, int32_t* ids, float* weights) = 0;
 
   // y[t] += sum over j of weights[t, j] * down[e](silu(gate) * up)(x[t]), e = ids[t, j]. Tokens are sorted by
-  // expert and each expert does one product over its own. x, y: [tokens, hidden].
+  // expert and each expert does one product over its own. x, y: [tokens, hidden]. A choice of -1 is none: it
+  // is another rank's to compute.
   virtual void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
                       const ExpertWeights& experts, Mat y) = 0;
+
+  // The same where x has been through Quantize() with one of the experts' gate_up, which all take it as that
+  // one does: those with dynamic inputs. q: [rows, QuantizedCols()], perhaps with gaps between rows.
+  virtual void MoeMlpQuantized(ConstMat /*q*/, const float* /*scales*/, const int32_t* /*ids*/,
+                               const float* /*weights*/, int32_t /*top_k*/, const ExpertWeights& /*experts*/,
+                               Mat /*y*/) {}
 
   // Scratch memory held at present (for the memory report).
   virtual size_t scratch_bytes() const = 0;

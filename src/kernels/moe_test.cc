@@ -209,6 +209,70 @@ TEST_P(MoeTest, WorkersGiveTheSameInInt8) {
   }
 }
 
+// Of the experts, every other one from `first` on is not there, and not chosen.
+void Withhold(size_t first, ExpertWeights& experts, std::vector<int32_t>& ids) {
+  for (size_t e = first; e < experts.down.size(); e += 2) {
+    experts.gate_up[e] = nullptr;
+    experts.down[e] = nullptr;
+    std::replace(ids.begin(), ids.end(), static_cast<int32_t>(e), -1);
+  }
+}
+
+TEST_P(MoeTest, AChoiceThatIsNoneAddsNothing) {
+  for (const bool int8 : {false, true}) {
+    for (const int64_t tokens : {1, 37}) {
+      const MoeCase moe(dtype(), tokens, 72, 40, 6, 3);
+      const auto pack = [&] {
+        return int8 ? PackInt8Experts(*kernels_, Int8Kind::kDynamic, moe, 40) : moe.Pack(*kernels_, dtype());
+      };
+      TestMat want = TestMat::Random(dtype(), tokens, 72, 3), got = TestMat::Random(dtype(), tokens, 72, 3);
+      TestMat by_workers = TestMat::Random(dtype(), tokens, 72, 3);
+      kernels_->MoeMlp(moe.x, moe.ids.data(), moe.weights.data(), 3, pack(), want.mat());
+      CpuGemm gemm(*backend().ops, team_);
+      CpuMoe workers(*backend().ops, team_, gemm, CpuMoe::kPieceBytes, 0);
+      for (const size_t withheld : {0, 1}) {
+        ExpertWeights experts = pack();
+        std::vector<int32_t> ids = moe.ids;
+        Withhold(withheld, experts, ids);
+        kernels_->MoeMlp(moe.x, ids.data(), moe.weights.data(), 3, experts, got.mat());
+        workers.Run(moe.x, ids.data(), moe.weights.data(), 3, experts, by_workers.mat());
+      }
+      EXPECT_LT(MaxRelativeError(got, want), dtype() == DType::kF32 ? 3e-5 : 3e-2) << tokens;
+      EXPECT_EQ(MaxRelativeError(by_workers, got), 0.0);
+    }
+  }
+}
+
+TEST_P(MoeTest, RowsThatAreQuantisedAlready) {
+  for (const int64_t tokens : {1, 37, 200}) {
+    const MoeCase moe(dtype(), tokens, 72, 40, 6, 3);
+    const ExpertWeights experts = PackInt8Experts(*kernels_, Int8Kind::kDynamic, moe, 40);
+    TestMat want = TestMat::Random(dtype(), tokens, 72, 3), got = TestMat::Random(dtype(), tokens, 72, 3);
+    kernels_->MoeMlp(moe.x, moe.ids.data(), moe.weights.data(), 3, experts, want.mat());
+    const int64_t cols = kernels_->QuantizedCols(*experts.gate_up[0]), stride = cols + 28;
+    std::vector<std::byte> q(tokens * cols), apart(tokens * stride);
+    std::vector<float> scales(tokens);
+    kernels_->Quantize(moe.x, *experts.gate_up[0], Mat(q.data(), DType::kI8, tokens, cols), scales.data());
+    for (int64_t t = 0; t < tokens; ++t) std::memcpy(&apart[t * stride], &q[t * cols], cols);
+    kernels_->MoeMlpQuantized(ConstMat(apart.data(), DType::kI8, tokens, cols, stride), scales.data(),
+                              moe.ids.data(), moe.weights.data(), 3, experts, got.mat());
+    EXPECT_EQ(MaxRelativeError(got, want), 0.0) << tokens;
+  }
+}
+
+TEST_P(MoeTest, NoChoiceAtAllNeedsNoExpert) {
+  const MoeCase moe(dtype(), 5, 72, 40, 6, 3);
+  for (Kernels* kernels : {kernels_.get(), reference_.get()}) {
+    ExpertWeights none = moe.Pack(*kernels, dtype());
+    std::vector<int32_t> ids = moe.ids;
+    Withhold(0, none, ids);
+    Withhold(1, none, ids);
+    TestMat y = TestMat::Random(dtype(), 5, 72, 3);
+    kernels->MoeMlp(moe.x, ids.data(), moe.weights.data(), 3, none, y.mat());
+    EXPECT_EQ(MaxRelativeError(y, TestMat::Random(dtype(), 5, 72, 3)), 0.0);
+  }
+}
+
 TEST(RouteTopK, ChoosesAsTheReferenceAlsoInTies) {
   std::mt19937 generator(1);
   std::normal_distribution<float> normal(0.0f, 2.0f);

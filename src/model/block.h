@@ -20,6 +20,9 @@
 
 namespace penstock {
 
+class ExpertExchange;
+class ExpertLoad;
+
 // What a layer sees of a step: the rows that this rank works on. Where tokens are shared among ranks, those
 // of `context`; the rows that ranks of a tensor-parallel group keep between blocks are `sharing`'s business.
 struct LayerStep {
@@ -36,6 +39,8 @@ struct LayerStep {
   RowSharing sharing;
   const ContextSplit& context;
   const RankComms& comms;
+  ExpertExchange* expert_exchange = nullptr;  // where experts are spread over ranks
+  ExpertLoad* expert_load = nullptr;          // null: choices are not counted
 
   // The rows of x whose output is wanted, which are copied where they are not all.
   Mat QueryRows(const Mat& x) const;

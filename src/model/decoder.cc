@@ -115,6 +115,10 @@ DecoderModel::DecoderModel(const ModelConfig& config, const LayerRange& range, c
   CHECK_EQ(range_.share.tp_size, comms_.tp == nullptr ? 1 : comms_.tp->size());
   CHECK_EQ(range_.share.pcp_size, comms_.pcp == nullptr ? 1 : comms_.pcp->size());
   CHECK_EQ(range_.share.ep_size, comms_.ep == nullptr ? 1 : comms_.ep->size());
+  if (range_.share.ep_size > 1) expert_exchange_ = std::make_unique<ExpertExchange>(*comms_.ep, kernels_);
+  if (config_.num_experts > 0) {
+    expert_load_ = std::make_unique<ExpertLoad>(range_.last_layer, config_.num_experts);
+  }
 }
 
 void DecoderModel::AllocateKv(int32_t num_blocks) {
@@ -206,7 +210,9 @@ void DecoderModel::RunLayers(const ModelBatch& batch, RowSharing sharing, const 
                  .query_spans = context_.spans(),
                  .sharing = sharing,
                  .context = context_,
-                 .comms = comms_};
+                 .comms = comms_,
+                 .expert_exchange = expert_exchange_.get(),
+                 .expert_load = expert_load_.get()};
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const DecoderLayer& layer = weights_.layers[i];
     const bool last = range_.has_head && i + 1 == weights_.layers.size();

@@ -10,6 +10,8 @@
 #include "model/architecture.h"
 #include "model/block.h"
 #include "model/context_split.h"
+#include "model/expert_exchange.h"
+#include "model/expert_load.h"
 #include "model/kv_cache.h"
 #include "model/model.h"
 #include "model/weight_source.h"
@@ -46,6 +48,8 @@ class DecoderModel : public Model {
   const LayerRange& range() const override { return range_; }
   ModelMemory memory() const override { return memory_; }
 
+  const ExpertLoad* expert_load() const override { return expert_load_.get(); }
+
   void AllocateKv(int32_t num_blocks) override;
   void Forward(const ModelBatch& batch, Mat hidden) override;
   Mat OwnRows(const ModelBatch& batch, Mat hidden) const override;
@@ -76,8 +80,10 @@ class DecoderModel : public Model {
   Workspace workspace_;
   KvCache kv_;
   ContextSplit context_;
-  std::vector<int32_t> wanted_rows_;   // of this rank's rows
-  std::vector<SeqSpan> wanted_spans_;  // of those
+  std::vector<int32_t> wanted_rows_;                 // of this rank's rows
+  std::vector<SeqSpan> wanted_spans_;                // of those
+  std::unique_ptr<ExpertExchange> expert_exchange_;  // null: the rank has all experts
+  std::unique_ptr<ExpertLoad> expert_load_;          // null: there are no experts
 };
 
 }  // namespace penstock

@@ -61,7 +61,7 @@ DecoderLayer MakeLayer(const ModelConfig& config, int32_t layer_idx, WeightSourc
   DecoderLayer layer = MakeNorms(weights);
   layer.attention = std::make_unique<MlaAttention>(config, AttentionOptions(config), weights);
   if (layer_idx >= config.first_dense_layers) {
-    layer.mlp = std::make_unique<MoeMlp>(config, kMoeOptions, weights);
+    layer.mlp = std::make_unique<MoeMlp>(config, kMoeOptions, layer_idx, weights);
   } else {
     layer.mlp = std::make_unique<DenseMlp>("mlp.", weights);
   }

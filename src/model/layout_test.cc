@@ -48,7 +48,11 @@ std::vector<Case> Cases() {
                                          {.pcp = 2},
                                          {.pcp = 3},
                                          {.pp = 2, .pcp = 2},
-                                         {.pcp = 2, .tp = 2}}) {
+                                         {.pcp = 2, .tp = 2},
+                                         {.tp = 4, .expert_parallel = true},
+                                         {.pp = 2, .pcp = 2, .expert_parallel = true},
+                                         {.pcp = 2, .tp = 2, .expert_parallel = true}}) {
+      if (layout.expert_parallel && !family.ends_with("moe") && !family.starts_with("deepseek")) continue;
       cases.push_back({family, layout});
       if (layout.tp > 1) cases.push_back({family, layout, true});
     }

@@ -22,6 +22,8 @@
 
 namespace penstock {
 
+class ExpertLoad;
+
 // What one rank holds. Stage 0 has the embedding, the last stage the final norm and the head.
 struct LayerRange {
   int32_t first_layer = 0;
@@ -85,6 +87,10 @@ class Model {
   virtual const ModelConfig& config() const = 0;
   virtual const LayerRange& range() const = 0;
   virtual ModelMemory memory() const = 0;
+
+  // What was routed to the experts of its layers; null: it has none. Ranks that share all tokens
+  // (tensor-parallel ones without expert parallelism) have the same counts; other ranks' add up.
+  virtual const ExpertLoad* expert_load() const { return nullptr; }
 
   // Takes the memory of `num_blocks` KV blocks (touched when first written). Once, before Forward().
   virtual void AllocateKv(int32_t num_blocks) = 0;

@@ -50,7 +50,7 @@ DecoderLayer MakeLayer(const ModelConfig& config, int32_t layer_idx, WeightSourc
   DecoderLayer layer = MakeNorms(weights);
   layer.attention = std::make_unique<GqaAttention>(config, AttentionOptions(config), weights);
   if (IsSparse(config, layer_idx)) {
-    layer.mlp = std::make_unique<MoeMlp>(config, MoeMlp::Options{}, weights);
+    layer.mlp = std::make_unique<MoeMlp>(config, MoeMlp::Options{}, layer_idx, weights);
   } else {
     layer.mlp = std::make_unique<DenseMlp>("mlp.", weights);
   }

@@ -9,6 +9,8 @@
 
 namespace penstock {
 
+class ExpertPlacement;
+
 struct RankShare {
   // Heads, inner dimensions and the vocabulary are cut among these.
   int32_t tp_rank = 0;
@@ -19,6 +21,7 @@ struct RankShare {
   // Whole experts are spread over these. 1: they are cut among tp, as other matrices.
   int32_t ep_rank = 0;
   int32_t ep_size = 1;
+  const ExpertPlacement* experts = nullptr;  // outlives the model; null: blocks of neighbouring ones
 
   bool is_whole() const { return tp_size * pcp_size * ep_size == 1; }
   bool operator==(const RankShare&) const = default;

@@ -21,6 +21,7 @@
 #include "kernels/kernels.h"
 #include "model/block.h"
 #include "model/model_config.h"
+#include "model/rank_share.h"
 #include "model/tensor_table.h"
 #include "tensor/buffer.h"
 #include "tensor/mat.h"

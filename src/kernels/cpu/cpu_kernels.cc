@@ -196,6 +196,14 @@ void CpuKernels::MoeMlp(ConstMat x, const int32_t* ids, const float* weights, in
   moe_.Run(x, ids, weights, top_k, experts, y);
 }
 
+void CpuKernels::MoeMlpQuantized(ConstMat q, const float* scales, const int32_t* ids, const float* weights,
+                                 int32_t top_k, const ExpertWeights& experts, Mat y) {
+  CHECK_EQ(q.rows, y.rows);
+  CHECK_EQ(q.cols, RoundUp<int64_t>(y.cols, 64));
+  const ConstMat x(nullptr, y.dtype, y.rows, y.cols);
+  moe_.Run(x, ids, weights, top_k, experts, y, {ConstMat(q.data, q.dtype, q.rows, y.cols, q.stride), scales});
+}
+
 size_t CpuKernels::scratch_bytes() const {
   return gemm_.scratch_bytes() + quantizer_.scratch_bytes() + moe_.scratch_bytes() +
          attention_.scratch_bytes();

@@ -70,6 +70,8 @@ class CpuKernels : public Kernels {
   void RouteTopK(ConstMat logits, const RouterShape& shape, int32_t* ids, float* weights) override;
   void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
               const ExpertWeights& experts, Mat y) override;
+  void MoeMlpQuantized(ConstMat q, const float* scales, const int32_t* ids, const float* weights,
+                       int32_t top_k, const ExpertWeights& experts, Mat y) override;
 
   size_t scratch_bytes() const override;
 

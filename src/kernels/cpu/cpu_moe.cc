@@ -14,9 +14,16 @@ namespace {
 
 const CpuMatrix& Matrix(const std::unique_ptr<PackedMat>& mat) { return static_cast<const CpuMatrix&>(*mat); }
 
-bool SameInput(const std::vector<std::unique_ptr<PackedMat>>& mats) {
-  return std::all_of(mats.begin(), mats.end(),
-                     [&](const auto& mat) { return Matrix(mat).input() == Matrix(mats[0]).input(); });
+// Whether all have the input of mats[held].
+bool SameInput(const std::vector<std::unique_ptr<PackedMat>>& mats, int64_t held) {
+  return std::all_of(mats.begin(), mats.end(), [&](const auto& mat) {
+    return mat == nullptr || Matrix(mat).input() == Matrix(mats[held]).input();
+  });
+}
+
+int64_t NumHeld(const ExpertWeights& experts) {
+  return std::count_if(experts.down.begin(), experts.down.end(),
+                       [](const auto& mat) { return mat != nullptr; });
 }
 
 void SetInput(GemmProblem& problem, const QuantizedRows& rows) {
@@ -50,22 +57,28 @@ size_t CpuMoe::scratch_bytes() const {
 }
 
 void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
-                 const ExpertWeights& experts, Mat y) {
-  CHECK(!experts.down.empty());
+                 const ExpertWeights& experts, Mat y, QuantizedRows quantized) {
   CHECK_EQ(experts.gate_up.size(), experts.down.size());
-  if (x.rows == 0) return;
-  const auto num_experts = static_cast<int64_t>(experts.down.size());
-  const bool int8_x = Matrix(experts.gate_up[0]).is_int8();
-  quantize_slots_ = int8_x && !SameInput(experts.gate_up);
-  QuantizedRows x_rows;
-  if (int8_x && !quantize_slots_) x_rows = x_quantizer_.Run(x, Matrix(experts.gate_up[0]).input());
-  if (const int64_t num_runs = NumRuns(x.rows, top_k, num_experts); num_runs > 0)
-    return RunWorkers({x, ids, weights, top_k, &experts, x_rows, y}, num_runs);
+  const int64_t num_ids = x.rows * top_k, num_slots = num_ids - std::count(ids, ids + num_ids, -1);
+  if (num_slots == 0) return;
+  held_ = experts.FirstHeld();
+  CHECK_GE(held_, 0) << "choices, and no expert";
+  const bool int8_x = Matrix(experts.gate_up[held_]).is_int8();
+  quantize_slots_ = int8_x && !SameInput(experts.gate_up, held_);
+  x_rows_ = quantized;
+  if (quantized.q.data != nullptr) {
+    CHECK(int8_x && !quantize_slots_) << "rows are quantised for experts with the same input";
+  } else if (int8_x && !quantize_slots_) {
+    x_rows_ = x_quantizer_.Run(x, Matrix(experts.gate_up[held_]).input());
+  }
+  if (const int64_t num_runs = NumRuns(x.rows, num_slots / NumHeld(experts)); num_runs > 0)
+    return RunWorkers({x, ids, weights, top_k, &experts, held_, x_rows_, y}, num_runs);
 
-  SortByExpert(x.rows, ids, weights, top_k, num_experts);
-  const int64_t num_slots = x.rows * top_k, inter = experts.down[0]->k(), hidden = x.cols;
+  SortByExpert(x.rows, ids, weights, top_k, experts);
+  const int64_t inter = experts.down[held_]->k(), hidden = x.cols;
   const size_t slot_bytes = static_cast<size_t>(3 * inter) * DTypeBytes(x.dtype) + hidden * sizeof(float) +
-                            (quantize_slots_ ? hidden : 0) + (Matrix(experts.down[0]).is_int8() ? inter : 0);
+                            (quantize_slots_ ? hidden : 0) +
+                            (Matrix(experts.down[held_]).is_int8() ? inter : 0);
   const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(piece_bytes_ / slot_bytes));
   const int64_t num_pieces = (num_slots + most - 1) / most, piece = (num_slots + num_pieces - 1) / num_pieces;
   Reserve(gate_up_, static_cast<size_t>(piece * 2 * inter) * DTypeBytes(x.dtype));
@@ -80,8 +93,7 @@ void CpuMoe::Run(ConstMat x, const int32_t* ids, const float* weights, int32_t t
   }
 }
 
-int64_t CpuMoe::NumRuns(int64_t num_tokens, int32_t top_k, int64_t num_experts) const {
-  const int64_t expert_rows = num_tokens * top_k / num_experts;
+int64_t CpuMoe::NumRuns(int64_t num_tokens, int64_t expert_rows) const {
   if (expert_rows < min_worker_rows_ * team_.size() || num_tokens < team_.size()) return 0;
   return std::max<int64_t>(1, expert_rows / (kWorkerRows * team_.size())) * team_.size();
 }
@@ -94,24 +106,26 @@ void CpuMoe::RunWorkers(const MoeBatch& batch, int64_t num_runs) {
 }
 
 void CpuMoe::SortByExpert(int64_t num_tokens, const int32_t* ids, const float* weights, int32_t top_k,
-                          int64_t num_experts) {
-  const int64_t num_slots = num_tokens * top_k;
+                          const ExpertWeights& experts) {
+  const auto num_experts = static_cast<int64_t>(experts.down.size());
   expert_begin_.assign(num_experts + 1, 0);
-  for (int64_t i = 0; i < num_slots; ++i) {
-    CHECK(ids[i] >= 0 && ids[i] < num_experts) << ids[i];
+  for (int64_t i = 0; i < num_tokens * top_k; ++i) {
+    if (ids[i] == -1) continue;
+    CHECK(ids[i] >= 0 && ids[i] < num_experts && experts.down[ids[i]] != nullptr) << ids[i];
     ++expert_begin_[ids[i] + 1];
   }
   for (int64_t e = 0; e < num_experts; ++e) expert_begin_[e + 1] += expert_begin_[e];
 
-  slot_token_.resize(num_slots);
-  token_slots_.resize(num_slots);
-  token_weights_.resize(num_slots);
+  slot_token_.resize(expert_begin_[num_experts]);
+  token_slots_.resize(num_tokens * top_k);
+  token_weights_.resize(num_tokens * top_k);
   for (int64_t t = 0; t < num_tokens; ++t) {
     int32_t* slots = &token_slots_[t * top_k];
     float* slot_weights = &token_weights_[t * top_k];
     for (int32_t j = 0; j < top_k; ++j) {
-      const int64_t slot = expert_begin_[ids[t * top_k + j]]++;
-      slot_token_[slot] = static_cast<int32_t>(t);
+      const int32_t e = ids[t * top_k + j];
+      const int64_t slot = e == -1 ? -1 : expert_begin_[e]++;
+      if (slot >= 0) slot_token_[slot] = static_cast<int32_t>(t);
       int32_t at = j;  // insertion: the token's slots rise
       for (; at > 0 && slots[at - 1] > slot; --at) {
         slots[at] = slots[at - 1];
@@ -153,7 +167,7 @@ void CpuMoe::QuantizeSlots(ConstMat x, const ExpertWeights& experts, int64_t slo
 }
 
 void CpuMoe::Activate(const ExpertWeights& experts, Mat gate_up, Mat inner, int64_t slot_begin) {
-  const bool int8 = Matrix(experts.down[0]).is_int8();
+  const bool int8 = Matrix(experts.down[held_]).is_int8();
   if (int8) inner_quantizer_.Reserve(inner.rows, inner.cols);
   const auto activate = [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {  // row by row: the product is in the cache when it is quantised
@@ -167,7 +181,7 @@ void CpuMoe::Activate(const ExpertWeights& experts, Mat gate_up, Mat inner, int6
 }
 
 void CpuMoe::RunPiece(ConstMat x, const ExpertWeights& experts, int64_t slot_begin, int64_t slot_end) {
-  const int64_t rows = slot_end - slot_begin, inter = experts.down[0]->k();
+  const int64_t rows = slot_end - slot_begin, inter = experts.down[held_]->k();
   const Mat gate_up(gate_up_.data(), x.dtype, rows, 2 * inter);
   const Mat inner(inner_.data(), x.dtype, rows, inter);
   const Mat outer(outer_.data(), DType::kF32, rows, x.cols);
@@ -180,7 +194,7 @@ void CpuMoe::RunPiece(ConstMat x, const ExpertWeights& experts, int64_t slot_beg
       problem.x_rows = nullptr;
       SetInput(problem, x_quantizer_.Rows(slot - slot_begin, count, w.input()));
     } else if (w.is_int8()) {
-      SetInput(problem, x_quantizer_.Rows(0, x.rows, w.input()));
+      SetInput(problem, x_rows_);
     }
     return problem;
   });

@@ -44,18 +44,18 @@ class CpuMoe {
   CpuMoe(const CpuOps& ops, ThreadTeam& team, CpuGemm& gemm, size_t piece_bytes = kPieceBytes,
          int64_t min_worker_rows = kMinWorkerRows);
 
-  // As Kernels::MoeMlp.
+  // As Kernels::MoeMlp. Where `quantized` has data, x has none: only its type and its size.
   void Run(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k, const ExpertWeights& experts,
-           Mat y);
+           Mat y, QuantizedRows quantized = {});
 
   size_t scratch_bytes() const;
 
  private:
   // Into how many runs of tokens workers take them; 0: they do not.
-  int64_t NumRuns(int64_t num_tokens, int32_t top_k, int64_t num_experts) const;
+  int64_t NumRuns(int64_t num_tokens, int64_t expert_rows) const;
   void RunWorkers(const MoeBatch& batch, int64_t num_runs);
   void SortByExpert(int64_t num_tokens, const int32_t* ids, const float* weights, int32_t top_k,
-                    int64_t num_experts);
+                    const ExpertWeights& experts);
   size_t ExpertOf(int64_t slot) const;
   // Quantises the tokens of the slots, each as its expert wants it.
   void QuantizeSlots(ConstMat x, const ExpertWeights& experts, int64_t slot_begin, int64_t slot_end);
@@ -78,10 +78,12 @@ class CpuMoe {
   CpuQuantizer x_quantizer_;           // of all tokens, or of the slots of a piece
   CpuQuantizer inner_quantizer_;
   bool quantize_slots_ = false;  // this call: the latter
+  QuantizedRows x_rows_;         // this call: the former
+  int64_t held_ = 0;             // this call: the first expert that is there
 
   std::vector<int64_t> expert_begin_;  // [num_experts + 1] first slot of each expert
   std::vector<int32_t> slot_token_;    // [slots]
-  std::vector<int32_t> token_slots_;   // [tokens, top_k] rising
+  std::vector<int32_t> token_slots_;   // [tokens, top_k] rising; -1: none
   std::vector<float> token_weights_;   // of the same
   std::vector<GemmProblem> problems_;
   Buffer gate_up_;  // [slots of a piece, 2 * inter] activation type

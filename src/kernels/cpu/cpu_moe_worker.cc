@@ -30,7 +30,7 @@ CpuMoeWorker::CpuMoeWorker(const CpuOps& ops, ThreadTeam& team)
 
 void CpuMoeWorker::Reserve(const MoeBatch& batch, int64_t num_tokens) {
   const ExpertWeights& experts = *batch.experts;
-  const int64_t inter = experts.down[0]->k(), hidden = batch.x.cols, rows = ops_.max_tile_rows;
+  const int64_t inter = experts.down[batch.held]->k(), hidden = batch.x.cols, rows = ops_.max_tile_rows;
   Grow(expert_begin_, static_cast<int64_t>(experts.down.size()) + 1);
   Grow(slot_token_, num_tokens * batch.top_k);
   Grow(slot_weight_, num_tokens * batch.top_k);
@@ -38,9 +38,9 @@ void CpuMoeWorker::Reserve(const MoeBatch& batch, int64_t num_tokens) {
   Grow(inner_, static_cast<size_t>(rows * inter) * DTypeBytes(batch.x.dtype));
   if (batch.y.dtype == DType::kBF16) Grow(sums_, static_cast<size_t>(num_tokens * hidden) * sizeof(float));
   Grow(scratch_, ops_.gemm_scratch_bytes(kMaxTileCols / ops_.panel_cols));
-  if (Matrix(experts.gate_up[0]).is_int8() && batch.x_rows.q.data == nullptr)
+  if (Matrix(experts.gate_up[batch.held]).is_int8() && batch.x_rows.q.data == nullptr)
     x_quantizer_.Reserve(rows, hidden);
-  if (Matrix(experts.down[0]).is_int8()) inner_quantizer_.Reserve(rows, inter);
+  if (Matrix(experts.down[batch.held]).is_int8()) inner_quantizer_.Reserve(rows, inter);
 }
 
 size_t CpuMoeWorker::scratch_bytes() const {
@@ -72,11 +72,14 @@ void CpuMoeWorker::SortByExpert(const MoeBatch& batch, int64_t begin, int64_t en
   const size_t num_experts = batch.experts->down.size();
   std::fill(expert_begin_.begin(), expert_begin_.end(), 0);
   for (int64_t i = begin * batch.top_k; i < end * batch.top_k; ++i) {
-    CHECK(batch.ids[i] >= 0 && batch.ids[i] < static_cast<int64_t>(num_experts)) << batch.ids[i];
-    ++expert_begin_[batch.ids[i] + 1];
+    const int32_t e = batch.ids[i];
+    if (e == -1) continue;
+    CHECK(e >= 0 && e < static_cast<int64_t>(num_experts) && batch.experts->down[e] != nullptr) << e;
+    ++expert_begin_[e + 1];
   }
   for (size_t e = 0; e < num_experts; ++e) expert_begin_[e + 1] += expert_begin_[e];
   for (int64_t i = begin * batch.top_k; i < end * batch.top_k; ++i) {
+    if (batch.ids[i] == -1) continue;
     const int64_t slot = expert_begin_[batch.ids[i]]++;
     slot_token_[slot] = static_cast<int32_t>(i / batch.top_k - begin);
     slot_weight_[slot] = batch.weights[i];
@@ -145,7 +148,6 @@ void CpuMoeWorker::Down(const MoeBatch& batch, size_t expert, int64_t slot, int6
     x = rows.q;
     x_scale = rows.scale;
   }
-  const size_t next = expert + 1;
   RunPanels({.x = x.data,
              .x_dtype = x.dtype,
              .x_stride = x.stride,
@@ -157,7 +159,14 @@ void CpuMoeWorker::Down(const MoeBatch& batch, size_t expert, int64_t slot, int6
              .y_stride = sums.stride,
              .y_rows = &slot_token_[slot],
              .y_weights = &slot_weight_[slot]},
-            next < experts.gate_up.size() ? Matrix(experts.gate_up[next]).panels().data : nullptr);
+            NextWeights(experts, expert));
+}
+
+const void* CpuMoeWorker::NextWeights(const ExpertWeights& experts, size_t expert) {
+  for (size_t next = expert + 1; next < experts.gate_up.size(); ++next) {
+    if (experts.gate_up[next] != nullptr) return Matrix(experts.gate_up[next]).panels().data;
+  }
+  return nullptr;
 }
 
 }  // namespace penstock

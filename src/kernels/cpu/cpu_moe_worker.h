@@ -27,6 +27,7 @@ struct MoeBatch {
   const float* weights = nullptr;
   int32_t top_k = 0;
   const ExpertWeights* experts = nullptr;
+  int64_t held = 0;      // one of the experts, as an example of all
   QuantizedRows x_rows;  // x where the experts' int8 takes it as one; no data where each quantises for itself
   Mat y;
 };
@@ -45,6 +46,8 @@ class CpuMoeWorker {
 
  private:
   void SortByExpert(const MoeBatch& batch, int64_t begin, int64_t end);
+  // The weights that come after this expert's; null: none do.
+  static const void* NextWeights(const ExpertWeights& experts, size_t expert);
   // num_rows slots from `slot` on, of one expert: x -> inner_, quantised too where `down` is int8.
   void GateUp(const MoeBatch& batch, size_t expert, int64_t begin, int64_t slot, int64_t num_rows);
   // inner_ -> sums.

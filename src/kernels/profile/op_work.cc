@@ -61,18 +61,23 @@ OpWork MlaWork(std::span<const SeqSpan> spans, const MlaShape& shape, const KvLa
   return work;
 }
 
-OpWork MoeWork(const ConstMat& x, int32_t top_k, const ExpertWeights& experts) {
+OpWork MoeWork(const ConstMat& x, const int32_t* ids, int32_t top_k, const ExpertWeights& experts) {
   OpWork work{.flops = 0, .bytes = 3 * MatBytes(x)};
-  if (experts.gate_up.empty()) return work;
+  const int64_t held = experts.FirstHeld();
+  if (held < 0) return work;
   const auto size = [](const PackedMat& w) {
     return static_cast<double>(w.n()) * static_cast<double>(w.k());
   };
-  work.flops = kMultiplyAdd * static_cast<double>(x.rows) * top_k *
-               (size(*experts.gate_up[0]) + size(*experts.down[0]));
-  const double chosen = static_cast<double>(x.rows) * top_k / static_cast<double>(experts.gate_up.size());
-  const double share_read = std::min(1.0, chosen);
-  for (const auto& w : experts.gate_up) work.bytes += share_read * static_cast<double>(w->bytes());
-  for (const auto& w : experts.down) work.bytes += share_read * static_cast<double>(w->bytes());
+  const int64_t num_ids = x.rows * top_k;
+  const auto choices = static_cast<double>(num_ids - std::count(ids, ids + num_ids, -1));
+  work.flops = kMultiplyAdd * choices * (size(*experts.gate_up[held]) + size(*experts.down[held]));
+  double num_held = 0, weight_bytes = 0;
+  for (size_t e = 0; e < experts.down.size(); ++e) {
+    if (experts.down[e] == nullptr) continue;
+    ++num_held;
+    weight_bytes += static_cast<double>(experts.gate_up[e]->bytes() + experts.down[e]->bytes());
+  }
+  work.bytes += std::min(1.0, choices / num_held) * weight_bytes;
   return work;
 }
 

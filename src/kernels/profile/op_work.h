@@ -29,6 +29,6 @@ OpWork GqaWork(std::span<const SeqSpan> spans, const GqaShape& shape, const KvLa
 OpWork MlaWork(std::span<const SeqSpan> spans, const MlaShape& shape, const KvLayerView& cache);
 
 // Bytes are those of the weights, as if each choice were of another expert, and of the activations.
-OpWork MoeWork(const ConstMat& x, int32_t top_k, const ExpertWeights& experts);
+OpWork MoeWork(const ConstMat& x, const int32_t* ids, int32_t top_k, const ExpertWeights& experts);
 
 }  // namespace penstock

@@ -93,13 +93,21 @@ class ProfilingKernels : public ForwardingKernels {
   }
   void MoeMlp(ConstMat x, const int32_t* ids, const float* weights, int32_t top_k,
               const ExpertWeights& experts, Mat y) override {
-    const bool any = !experts.gate_up.empty();
-    const int64_t inter = any ? experts.down[0]->k() : 0;
-    Time({"MoeMlp", any ? ArithmeticOf(*experts.gate_up[0]) : Arithmetic::kNone, {x.cols, inter}},
-         MoeWork(x, top_k, experts), [&] { inner_->MoeMlp(x, ids, weights, top_k, experts, y); });
+    Time(MoeKey(x.cols, experts), MoeWork(x, ids, top_k, experts),
+         [&] { inner_->MoeMlp(x, ids, weights, top_k, experts, y); });
+  }
+  void MoeMlpQuantized(ConstMat q, const float* scales, const int32_t* ids, const float* weights,
+                       int32_t top_k, const ExpertWeights& experts, Mat y) override {
+    Time(MoeKey(y.cols, experts), MoeWork(q, ids, top_k, experts),
+         [&] { inner_->MoeMlpQuantized(q, scales, ids, weights, top_k, experts, y); });
   }
 
  private:
+  static OpKey MoeKey(int64_t hidden, const ExpertWeights& experts) {
+    const int64_t held = experts.FirstHeld();
+    if (held < 0) return {"MoeMlp", Arithmetic::kNone, {hidden, 0}};
+    return {"MoeMlp", ArithmeticOf(*experts.gate_up[held]), {hidden, experts.down[held]->k()}};
+  }
   static OpKey Moves(std::string_view op) { return {op, Arithmetic::kNone, {0, 0}}; }
 
   template <typename Call>

@@ -84,7 +84,8 @@ void RefKernels::MoeMlp(ConstMat x, const int32_t* ids, const float* weights, in
     std::vector<float> sum = ReadRow(y, t);
     for (int32_t j = 0; j < top_k; ++j) {
       const int32_t e = ids[t * top_k + j];
-      CHECK(e >= 0 && e < static_cast<int32_t>(experts.down.size())) << e;
+      if (e == -1) continue;
+      CHECK(e >= 0 && e < static_cast<int32_t>(experts.down.size()) && experts.down[e] != nullptr) << e;
       const std::vector<float> gate_up = dynamic_cast<const RefMat&>(*experts.gate_up[e]).Apply(input);
       std::vector<float> inner(gate_up.size() / 2);
       for (size_t i = 0; i < inner.size(); ++i) {

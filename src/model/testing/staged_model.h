@@ -31,12 +31,13 @@ class StagedModel {
   static constexpr int32_t kNumBlocks = 64;
 
   StagedModel(const std::string& dir, const ModelConfig& config, int num_stages, const ModelOptions& options,
-              Kernels& kernels, const PackedCache& cache = {})
+              Kernels& kernels, const PackedCache& cache = {}, const RankShare& share = {},
+              const RankComms& comms = {})
       : options_(options), config_(config) {
     for (int s = 0; s < num_stages; ++s) {
       const LayerRange range{config.num_layers * s / num_stages, config.num_layers * (s + 1) / num_stages,
-                             s == 0, s == num_stages - 1};
-      stages_.push_back(LoadModel(dir, config, range, options, kernels, {}, cache).value());
+                             s == 0, s == num_stages - 1, share};
+      stages_.push_back(LoadModel(dir, config, range, options, kernels, {}, cache, {}, comms).value());
       stages_.back()->AllocateKv(kNumBlocks);
     }
   }
