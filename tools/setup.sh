@@ -3,7 +3,8 @@
 # Makes everything ready that penstock is built from: system packages, Rust, and a Python environment in .deps.
 #
 #   tools/setup.sh           what ./run needs
-#   tools/setup.sh --tests   what ./test needs besides
+#   tools/setup.sh --mpi     … and MPI, for ranks in several processes and on several machines
+#   tools/setup.sh --tests   what ./test needs besides, MPI among it
 #
 # May be run any number of times; says nothing and is done in a moment when there is nothing to do. Knows Debian and
 # Ubuntu (apt); elsewhere it names what is missing. Packages come from where apt, pip and cargo are set up to look.
@@ -13,7 +14,11 @@ cd "$(dirname "$0")/.."
 readonly LOG=.deps/setup.log
 readonly MIN_RUST=1.85
 with_tests=false
-[[ "${1:-}" == --tests ]] && with_tests=true
+with_mpi=false
+case ${1:-} in
+  --tests) with_tests=true with_mpi=true ;;
+  --mpi) with_mpi=true ;;
+esac
 
 say() { printf '==> %s\n' "$*" >&2; }
 
@@ -48,7 +53,8 @@ missing_packages() {
   has_venv || python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
   local libraries=(ca-certificates libboost-dev libsimdjson-dev nlohmann-json3-dev libspdlog-dev libfmt-dev
     libyaml-cpp-dev)
-  $with_tests && libraries+=(libgtest-dev libsimde-dev libopenmpi-dev openmpi-bin)
+  $with_tests && libraries+=(libgtest-dev libsimde-dev)
+  $with_mpi && libraries+=(libopenmpi-dev openmpi-bin)
   local library
   if have dpkg-query; then
     # One query for all; the slow way, one by one, only where something is missing.
