@@ -17,21 +17,22 @@
 namespace penstock {
 namespace {
 
-constexpr int kHelloTag = 1;
 constexpr int kWelcomeTag = 2;
 constexpr int kClockTag = 3;
 constexpr int kClockRounds = 16;
 constexpr size_t kHostBytes = 64;  // of a name that is cut and ends in 0
 constexpr int64_t kGraceUs = 5'000'000;
 
-// Which of the receives have not come.
-std::vector<int> Missing(std::span<MPI_Request> requests) {
+// Which of the receives have not come; they are given up.
+std::vector<int> GiveUpMissing(std::span<MPI_Request> requests) {
   std::vector<int> missing;
   for (size_t rank = 0; rank < requests.size(); ++rank) {
-    if (requests[rank] == MPI_REQUEST_NULL) continue;
-    int done = 0;
-    MPI_Test(&requests[rank], &done, MPI_STATUS_IGNORE);
-    if (!done) missing.push_back(static_cast<int>(rank));
+    int done = 1;
+    if (requests[rank] != MPI_REQUEST_NULL) MPI_Test(&requests[rank], &done, MPI_STATUS_IGNORE);
+    if (done) continue;
+    missing.push_back(static_cast<int>(rank));
+    MPI_Cancel(&requests[rank]);
+    MPI_Request_free(&requests[rank]);
   }
   return missing;
 }
@@ -67,9 +68,10 @@ Status MpiProcessWorld::MeetAsRankZero(int64_t limit_us) {
         MpiStatus(MPI_Irecv(&bytes[rank], 1, MPI_BYTE, rank, kHelloTag, comm_, &hellos[rank]), "MPI_Irecv"));
   }
   if (const Status status = AwaitRequests(hellos, limit_us); !status.ok()) {
-    return Unavailable("{} of {} ranks are there after {} s: no word of rank {}",
-                       size_ - Missing(hellos).size(), size_, limit_us / 1'000'000,
-                       fmt::join(Missing(hellos), ", "));
+    const std::vector<int> missing = GiveUpMissing(hellos);
+    if (missing.empty()) return status;  // an error of MPI's
+    return Unavailable("{} of {} ranks are there after {:g} s: no word of rank {}", size_ - missing.size(),
+                       size_, static_cast<double>(limit_us) / 1e6, fmt::join(missing, ", "));
   }
   std::vector<MPI_Request> welcomes(size_, MPI_REQUEST_NULL);
   for (int rank = 1; rank < size_; ++rank) {

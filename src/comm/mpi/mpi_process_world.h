@@ -14,6 +14,8 @@ namespace penstock {
 
 class MpiProcessWorld : public MpiWorld {
  public:
+  static constexpr int kHelloTag = 1;
+
   // MPI_Init_thread has been called.
   MpiProcessWorld();
   ~MpiProcessWorld() override;

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "comm/mpi/mpi_process_world.h"
 #include "comm/mpi/test_world.h"
 
 namespace penstock {
@@ -21,6 +22,17 @@ TEST(MpiWorldTest, ClocksOfOneMachineAgree) {
   EXPECT_EQ(TestWorld().ClockOffsetUs(0), 0);
   // Half of the shortest round trip, on a machine with fewer cores than ranks.
   for (int rank = 1; rank < 4; ++rank) EXPECT_LT(std::abs(TestWorld().ClockOffsetUs(rank)), 50'000);
+}
+
+TEST(MpiWorldTest, WhoDoesNotComeIsNamed) {
+  MpiProcessWorld world;
+  if (world.rank() == 1) {
+    char hello = 0;
+    MPI_Send(&hello, 1, MPI_BYTE, 0, MpiProcessWorld::kHelloTag, MPI_COMM_WORLD);
+  } else if (world.rank() == 0) {
+    EXPECT_EQ(world.Meet(500'000).message(), "2 of 4 ranks are there after 0.5 s: no word of rank 2, 3");
+  }
+  EXPECT_TRUE(TestWorld().Share(OkStatus()).ok());
 }
 
 TEST(MpiWorldTest, TheFirstErrorIsEveryones) {
