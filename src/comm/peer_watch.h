@@ -27,7 +27,8 @@ class PeerWatch {
   // Tells the peers that this rank leaves, so that they do not miss it.
   ~PeerWatch();
 
-  // The launcher has sent SIGCONT or SIGTERM to this process.
+  // This process has got SIGCONT, which is how mpirun begins to end a job (heartbeat_rules.h). Not for
+  // SIGTERM: that is also how a person ends rank 0 in good order.
   void Hint();
 
  private:

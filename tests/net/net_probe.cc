@@ -185,7 +185,7 @@ int RunWatch(MpiWorld& world) {
     SleepUs(10'000);
     if (const int signal = last_signal.exchange(0); signal != 0) {
       say(fmt::format("signal {}", signal));
-      watch.Hint();
+      if (signal == SIGCONT) watch.Hint();
     }
   }
   if (world.rank() == 0) {
