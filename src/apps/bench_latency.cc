@@ -126,7 +126,7 @@ Status BenchLatency(CommandSetup setup) {
   setup.run.profile_ops = setup.flags.Bool("profile");
   const bool is_comparison = setup.run.chunk_policies.size() > 1;
   ASSIGN_OR_RETURN(const BenchOptions options, ReadOptions(setup, is_comparison));
-  ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(setup.run));
+  ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(setup.run, setup.job.get()));
   RETURN_IF_ERROR(CheckBenchLength(options, plan.options.max_model_len));
   LogInfo("{}", FormatPipeline(plan));
   return is_comparison ? ComparePolicies(setup, std::move(plan), options)
@@ -139,6 +139,7 @@ int RunBenchLatency(std::span<const std::string> args) {
   CommandStart start = StartCommand(args, BenchLatencyTable(), kInfo);
   if (!start.setup) return start.exit_code;
   const Status status = BenchLatency(*std::move(start.setup));
+  if (status.ok() && start.setup->job != nullptr) start.setup->job->Done();
   return status.ok() ? kExitDone : Fail(status);
 }
 

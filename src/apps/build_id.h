@@ -10,4 +10,7 @@ namespace penstock {
 // The version, and size and time of the program's file.
 std::string BuildId();
 
+// The version, and a hash of the program's bytes: the same for copies.
+std::string ProgramFingerprint();
+
 }  // namespace penstock

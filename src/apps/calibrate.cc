@@ -66,7 +66,7 @@ Status Calibrate(CommandSetup setup) {
   if (!setup.flags.Given("calibration-seconds")) {
     run.calibration_budget_us = static_cast<int64_t>(kDefaultSeconds * kMicrosPerSecond);
   }
-  ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(run));
+  ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(run, setup.job.get()));
   ASSIGN_OR_RETURN(const BenchOptions options, RecipeOptions(setup.flags, plan.options.max_model_len));
   LogInfo("{}", FormatPipeline(plan));
   ASSIGN_OR_RETURN(const LoadedModel model, LoadModelForEngine(run, std::move(plan)));
@@ -90,6 +90,7 @@ int RunCalibrate(std::span<const std::string> args) {
   CommandStart start = StartCommand(args, CalibrateTable(), kInfo);
   if (!start.setup) return start.exit_code;
   const Status status = Calibrate(*std::move(start.setup));
+  if (status.ok() && start.setup->job != nullptr) start.setup->job->Done();
   return status.ok() ? kExitDone : Fail(status);
 }
 

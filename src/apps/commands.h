@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "apps/environment.h"
 #include "apps/flags.h"
+#include "apps/job.h"
 #include "apps/run_config.h"
 
 namespace penstock {
@@ -42,10 +44,11 @@ struct CommandSetup {
   ParsedFlags flags;
   Environment env;
   RunConfig run;
+  std::unique_ptr<Job> job;  // null: this process is alone
 };
 
-// Parses the command line, and answers --help and --version itself. Nothing to do any more where `exit_code`
-// is set.
+// Parses the command line, and answers --help and --version itself. Of a job of several processes, those
+// without the engine run their ranks here until it is over. Nothing to do any more where `exit_code` is set.
 struct CommandStart {
   std::optional<CommandSetup> setup;
   int exit_code = kExitDone;
@@ -64,5 +67,6 @@ FlagsStart StartWithWords(std::span<const std::string> args, const FlagTable& ta
 
 // Prints "error: …"; the exit code that goes with the status.
 int Fail(const Status& status);
+int ExitCodeOf(const Status& status);
 
 }  // namespace penstock

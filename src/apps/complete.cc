@@ -125,7 +125,7 @@ void PrintJson(const Completion& completion) {
 
 Status Complete(const CommandSetup& setup) {
   ASSIGN_OR_RETURN(const std::string prompt, ReadPrompt(setup.flags));
-  ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(setup.run));
+  ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(setup.run, setup.job.get()));
   ASSIGN_OR_RETURN(const RunningEngine running, StartEngine(setup.run, std::move(plan)));
   Request request;
   request.request_id = "complete";
@@ -156,6 +156,7 @@ int RunComplete(std::span<const std::string> args) {
   RunConfig& run = start.setup->run;
   if (run.calibration == CalibrationMode::kAuto) run.calibration = CalibrationMode::kOff;
   const Status status = Complete(*start.setup);
+  if (status.ok() && start.setup->job != nullptr) start.setup->job->Done();
   return status.ok() ? kExitDone : Fail(status);
 }
 

@@ -7,6 +7,7 @@
 #include "apps/build_id.h"
 #include "apps/planner_setup.h"
 #include "apps/progress.h"
+#include "apps/rank_setup.h"
 #include "apps/sequence_parallel.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -47,9 +48,6 @@ EngineConfig MakeEngineConfig(const RunConfig& run, const EnginePlan& plan) {
   return config;
 }
 
-// Where experts are spread over replicas, these wait for each other in every step.
-bool InLockStep(const EnginePlan& plan) { return plan.layout.dp > 1 && plan.layout.expert_parallel; }
-
 // `groups`: of the replica's ranks.
 Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const EnginePlan& plan,
                                                int32_t replica_idx, std::vector<RankGroups> groups,
@@ -62,6 +60,7 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
   options.num_stages = plan.layout.pp;
   options.num_lanes = plan.layout.ranks_per_stage();
   options.model = plan.options;
+  if (plan.job != nullptr) options.remote = plan.job->Remote(replica_idx);
   if (InLockStep(plan)) {
     options.told_step_us = 0;
     options.run_empty_steps = true;
@@ -69,17 +68,7 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
   }
   Result<std::unique_ptr<Pipeline>> pipeline = [&] {
     Progress progress("Loading weights");
-    LocalRanksOptions ranks;
-    ranks.model_dir = run.model_dir;
-    ranks.config = plan.model;
-    ranks.model = plan.options;
-    ReplicaRanks replica = RanksOfReplica(plan, replica_idx);
-    ranks.ranges = std::move(replica.ranges);
-    ranks.cores = std::move(replica.cores);
-    ranks.groups = std::move(groups);
-    ranks.kernel_isa = run.kernel_isa;
-    ranks.num_blocks = plan.memory.num_blocks;
-    ranks.packed_cache = {run.packed_cache_dir, BuildId()};
+    LocalRanksOptions ranks = MakeLocalRanks(run, plan, replica_idx, std::move(groups));
     for (const auto& profile : profiles) ranks.profiles.push_back(profile.get());
     ranks.progress = [&progress](size_t done, size_t total) { progress.Update(done, total); };
     return Pipeline::Create(options, MakeLocalRankFactory(std::move(ranks)));
@@ -89,29 +78,51 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
   LogInfo("Loading weights took {:.2f} seconds", seconds);
   LogInfo("Model loading took {:.2f} GiB memory and {:.6f} seconds",
           static_cast<double>(plan.memory.weight_bytes) / kGiB, seconds);
-  // Alone, a pipeline in lock step would wait for the others for ever.
-  if (!InLockStep(plan)) RETURN_IF_ERROR(ChooseSequenceParallel(run, plan, **pipeline));
   return pipeline;
 }
 
-// One for each replica. `profiles` are taken of the first.
+// One for each replica, when all ranks are there. `profiles` are taken of the first.
+Result<std::vector<std::unique_ptr<Pipeline>>> LoadPipelines(
+    const RunConfig& run, const EnginePlan& plan, const std::vector<std::unique_ptr<OpProfile>>& profiles) {
+  std::vector<std::vector<RankGroups>> groups = MakeGroupsOfReplicas(plan);
+  const std::vector<std::unique_ptr<OpProfile>> none;
+  std::vector<std::unique_ptr<Pipeline>> pipelines;
+  Status status;
+  for (int32_t i = 0; i < plan.layout.dp && status.ok(); ++i) {
+    if (plan.layout.dp > 1) LogInfo("Replica {} of {}:", i, plan.layout.dp);
+    Result<std::unique_ptr<Pipeline>> pipeline =
+        LoadPipeline(run, plan, i, std::move(groups[i]), i == 0 ? profiles : none);
+    if (pipeline.ok()) {
+      pipelines.push_back(*std::move(pipeline));
+    } else {
+      status = pipeline.status();
+    }
+  }
+  if (plan.job != nullptr) status = plan.job->Share(status);
+  RETURN_IF_ERROR(status);
+  return pipelines;
+}
+
 Result<std::vector<std::unique_ptr<Executor>>> LoadReplicas(
     const RunConfig& run, const EnginePlan& plan, const std::vector<std::unique_ptr<OpProfile>>& profiles) {
-  std::vector<RankGroups> groups = MakeLocalGroups(plan.layout);
-  const std::vector<std::unique_ptr<OpProfile>> none;
-  std::vector<std::unique_ptr<Executor>> pipelines;
-  for (int32_t i = 0; i < plan.layout.dp; ++i) {
-    if (plan.layout.dp > 1) LogInfo("Replica {} of {}:", i, plan.layout.dp);
-    const auto begin = groups.begin() + static_cast<ptrdiff_t>(i) * plan.layout.ranks_per_replica();
-    std::vector<RankGroups> own(std::make_move_iterator(begin),
-                                std::make_move_iterator(begin + plan.layout.ranks_per_replica()));
-    ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline,
-                     LoadPipeline(run, plan, i, std::move(own), i == 0 ? profiles : none));
-    pipelines.push_back(std::move(pipeline));
+  ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Pipeline>> pipelines, LoadPipelines(run, plan, profiles));
+  // Alone, a pipeline in lock step would wait for the others for ever.
+  for (const auto& pipeline : pipelines) {
+    if (!InLockStep(plan)) RETURN_IF_ERROR(ChooseSequenceParallel(run, plan, *pipeline));
   }
-  if (!InLockStep(plan)) return pipelines;
+  if (plan.job != nullptr) {
+    std::vector<Pipeline*> all;
+    for (const auto& pipeline : pipelines) all.push_back(pipeline.get());
+    // Every request ends with that, and no later one begins.
+    plan.job->OnLost([all](const Status& status) {
+      for (Pipeline* const pipeline : all) pipeline->Fail(status);
+    });
+  }
+  std::vector<std::unique_ptr<Executor>> executors(std::make_move_iterator(pipelines.begin()),
+                                                   std::make_move_iterator(pipelines.end()));
+  if (!InLockStep(plan)) return executors;
   LogInfo("Experts are spread over {} replicas: they run in lock step", plan.layout.dp);
-  return MakeLockStep(std::move(pipelines));
+  return MakeLockStep(std::move(executors));
 }
 
 void LogKvCache(const EnginePlan& plan) {

@@ -80,7 +80,11 @@ uint64_t LaneBytes(const EnginePlan& plan) {
 Result<MemoryRequest> MakeMemoryRequest(const RunConfig& run, const EnginePlan& plan,
                                         const Kernels& kernels) {
   MemoryRequest request;
-  for (const LayerRange& range : plan.ranges) {
+  for (size_t rank = 0; rank < plan.ranges.size(); ++rank) {
+    if (plan.job != nullptr && !plan.job->IsHere(plan.job->map().ProcessOf(static_cast<int32_t>(rank)))) {
+      continue;
+    }
+    const LayerRange& range = plan.ranges[rank];
     ASSIGN_OR_RETURN(const ModelMemory memory, EstimateModelMemory(plan.model, range, plan.options, kernels));
     const uint64_t lane_bytes = range.has_head ? LaneBytes(plan) : 0;
     request.ranks.push_back(
@@ -103,15 +107,21 @@ Status PlanRanks(const RunConfig& run, EnginePlan* plan) {
   plan->layout = run.layout;
   if (plan->model.num_experts == 0) plan->layout.expert_parallel = false;
   RETURN_IF_ERROR(CheckShare(plan->model, ShareOf(plan->layout, 0)));
-  const std::vector<int> cores = UsableCores();
-  const auto num_ranks = static_cast<size_t>(plan->layout.world_size());
+  const std::vector<int> cores = plan->job != nullptr ? plan->job->cores() : UsableCores();
+  const auto num_ranks = static_cast<size_t>(plan->job != nullptr ? plan->job->map().ranks_per_process()
+                                                                  : plan->layout.world_size());
   if (num_ranks > cores.size() && !run.allow_oversubscription) {
     return InvalidArgument(
         "{} ranks ({}) on {} core{}: got more ranks than cores, expected at most as many; "
         "--allow-oversubscription starts them all the same",
         num_ranks, LayoutName(plan->layout), cores.size(), cores.size() == 1 ? "" : "s");
   }
-  plan->cores = AssignCores(cores, plan->layout.world_size(), run.threads_per_rank.value_or(0));
+  plan->cores = AssignCores(cores, static_cast<int32_t>(num_ranks), run.threads_per_rank.value_or(0));
+  if (plan->job == nullptr) return OkStatus();
+  std::vector<std::vector<int>> all(plan->layout.world_size());  // the others' stay empty
+  const int32_t first = plan->job->map().FirstRank(plan->job->process());
+  std::ranges::move(plan->cores, all.begin() + first);
+  plan->cores = std::move(all);
   return OkStatus();
 }
 
@@ -143,31 +153,68 @@ Status CheckKvDType(const EnginePlan& plan) {
   return OkStatus();
 }
 
-}  // namespace
-
-Result<EnginePlan> PlanEngine(const RunConfig& run) {
-  EnginePlan plan;
-  ASSIGN_OR_RETURN(plan.model, ReadModelConfig(run.model_dir, run.quantization));
-  const DType stored = plan.model.stored_dtype == DType::kF32 ? DType::kF32 : DType::kBF16;
-  plan.options.dtype = run.dtype.value_or(stored);
-  plan.options.kv_dtype = run.kv_dtype;
-  RETURN_IF_ERROR(CheckKvDType(plan));
-  ASSIGN_OR_RETURN(plan.options.max_model_len, ResolveMaxModelLen(run, plan.model));
-  plan.options.block_size = run.block_size;
-  const int64_t most_tokens = int64_t{run.max_num_seqs} * plan.options.max_model_len;
-  plan.options.max_batched_tokens =
+// Until memory is planned.
+Status BeginPlan(const RunConfig& run, EnginePlan* plan) {
+  ASSIGN_OR_RETURN(plan->model, ReadModelConfig(run.model_dir, run.quantization));
+  const DType stored = plan->model.stored_dtype == DType::kF32 ? DType::kF32 : DType::kBF16;
+  plan->options.dtype = run.dtype.value_or(stored);
+  plan->options.kv_dtype = run.kv_dtype;
+  RETURN_IF_ERROR(CheckKvDType(*plan));
+  ASSIGN_OR_RETURN(plan->options.max_model_len, ResolveMaxModelLen(run, plan->model));
+  plan->options.block_size = run.block_size;
+  const int64_t most_tokens = int64_t{run.max_num_seqs} * plan->options.max_model_len;
+  plan->options.max_batched_tokens =
       static_cast<int32_t>(std::min<int64_t>(run.max_num_batched_tokens, most_tokens));
-  plan.options.max_logit_rows = std::min({run.max_num_seqs, plan.options.max_batched_tokens, kMaxLogitRows});
-  RETURN_IF_ERROR(PlanRanks(run, &plan));
+  plan->options.max_logit_rows =
+      std::min({run.max_num_seqs, plan->options.max_batched_tokens, kMaxLogitRows});
+  return PlanRanks(run, plan);
+}
+
+Status PlanLayersAndMemory(const RunConfig& run, EnginePlan* plan) {
   ThreadTeam team(1);  // kernels are made only to be asked for their name and for sizes
   ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels, MakeKernelsByName(run.kernel_isa, team));
-  plan.kernels = kernels->name();
-  RETURN_IF_ERROR(CutLayers(run, &plan));
+  plan->kernels = kernels->name();
+  RETURN_IF_ERROR(CutLayers(run, plan));
+  ASSIGN_OR_RETURN(const MemoryRequest request, MakeMemoryRequest(run, *plan, *kernels));
+  ASSIGN_OR_RETURN(plan->memory, PlanMemory(request));
+  plan->free_bytes = request.free_bytes;
+  return OkStatus();
+}
 
-  ASSIGN_OR_RETURN(const MemoryRequest request, MakeMemoryRequest(run, plan, *kernels));
-  ASSIGN_OR_RETURN(plan.memory, PlanMemory(request));
+// Process 0's layers, and as many blocks as every machine has room for.
+Status PlanInJob(RunConfig run, EnginePlan* plan) {
+  Job& job = *plan->job;
+  Status status = job.leads() ? PlanLayersAndMemory(run, plan) : OkStatus();
+  RETURN_IF_ERROR(job.Share(status));
+  std::string layers;
+  if (job.leads()) {
+    for (int32_t stage = 0; stage < plan->layout.pp; ++stage) {
+      const LayerRange& range = plan->ranges[plan->Leader(static_cast<size_t>(stage))];
+      layers += (stage == 0 ? "" : ",") + std::to_string(range.last_layer - range.first_layer);
+    }
+  }
+  run.layer_partition = job.FromLeader(layers);
+  if (!job.leads()) status = PlanLayersAndMemory(run, plan);
+  RETURN_IF_ERROR(job.Share(status));
+  plan->memory.num_blocks = static_cast<int32_t>(job.Min(plan->memory.num_blocks));
+  plan->memory.max_model_len = static_cast<int32_t>(job.Min(plan->memory.max_model_len));
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<EnginePlan> PlanEngine(const RunConfig& run, Job* job) {
+  EnginePlan plan;
+  plan.job = job;
+  const Status begun = BeginPlan(run, &plan);
+  if (job == nullptr) {
+    RETURN_IF_ERROR(begun);
+    RETURN_IF_ERROR(PlanLayersAndMemory(run, &plan));
+  } else {
+    RETURN_IF_ERROR(job->Share(begun));
+    RETURN_IF_ERROR(PlanInJob(run, &plan));
+  }
   plan.options.max_model_len = plan.memory.max_model_len;
-  plan.free_bytes = request.free_bytes;
   return plan;
 }
 
@@ -178,6 +225,17 @@ ReplicaRanks RanksOfReplica(const EnginePlan& plan, int32_t dp_idx) {
           {plan.cores.begin() + begin, plan.cores.begin() + end}};
 }
 
+namespace {
+
+// A rank's cores, or its process.
+std::string WhereIs(const EnginePlan& plan, size_t rank) {
+  if (!plan.cores[rank].empty()) return FormatCores(plan.cores[rank]);
+  const int process = plan.job->map().ProcessOf(static_cast<int32_t>(rank));
+  return fmt::format("of process {} on {}", process, plan.job->host(process));
+}
+
+}  // namespace
+
 std::string FormatStage(const EnginePlan& plan, size_t stage) {
   const size_t leader = plan.Leader(stage), end = plan.Leader(stage + 1);
   const LayerRange& range = plan.ranges[leader];
@@ -185,7 +243,7 @@ std::string FormatStage(const EnginePlan& plan, size_t stage) {
   if (end - leader > 1) text += fmt::format("ranks {}-{}, ", leader, end - 1);
   text += end - leader == 1 && plan.cores[leader].size() == 1 ? "core" : "cores";
   for (size_t rank = leader; rank < end; ++rank) {
-    text += (rank == leader ? " " : "; ") + FormatCores(plan.cores[rank]);
+    text += (rank == leader ? " " : "; ") + WhereIs(plan, rank);
   }
   return text;
 }

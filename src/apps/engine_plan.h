@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/job.h"
 #include "apps/memory_plan.h"
 #include "apps/run_config.h"
 #include "base/status.h"
@@ -25,6 +26,7 @@ struct EnginePlan {
   std::string kernels;                  // as --kernel-isa names them, "auto" resolved
   MemoryPlan memory;
   uint64_t free_bytes = 0;
+  Job* job = nullptr;  // null: all ranks are in this process. It outlives the plan
 
   // The rank that leads a stage of replica 0.
   size_t Leader(size_t stage) const { return stage * static_cast<size_t>(layout.ranks_per_stage()); }
@@ -38,7 +40,9 @@ struct ReplicaRanks {
 ReplicaRanks RanksOfReplica(const EnginePlan& plan, int32_t dp_idx);
 
 // kInvalidArgument, kUnimplemented, kNotFound or kResourceExhausted: what is wrong, and what to change.
-Result<EnginePlan> PlanEngine(const RunConfig& run);
+// All processes of a job call this, and it is the same on all of them, save which cores are known: their
+// own ranks'.
+Result<EnginePlan> PlanEngine(const RunConfig& run, Job* job = nullptr);
 
 // Of replica 0: "layers 0-14, core 0", or "layers 0-14, ranks 0-1, cores 0; 1".
 std::string FormatStage(const EnginePlan& plan, size_t stage);

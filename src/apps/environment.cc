@@ -28,6 +28,13 @@ Result<Environment> ReadEnvironment(const std::function<const char*(const char* 
     }
     env.log_stats_interval_s = *value;
   }
+  if (const std::string limit = text("HCCL_CONNECT_TIMEOUT"); !limit.empty()) {
+    Result<double> value = ParseFloat(limit);
+    if (!value.ok() || *value <= 0) {
+      return InvalidArgument("HCCL_CONNECT_TIMEOUT: got \"{}\", expected seconds > 0", limit);
+    }
+    env.hccl_connect_timeout_s = *value;
+  }
   const std::string allow = text("VLLM_ALLOW_LONG_MAX_MODEL_LEN");
   env.allow_long_max_model_len = allow == "1" || allow == "true" || allow == "True";
   const std::string balance = text("VLLM_ASCEND_BALANCE_SCHEDULING");

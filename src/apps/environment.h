@@ -19,6 +19,7 @@ struct Environment {
   std::string api_key{};                     // VLLM_API_KEY
   std::string log_level{};                   // VLLM_LOGGING_LEVEL
   double log_stats_interval_s = 10;          // VLLM_LOG_STATS_INTERVAL
+  double hccl_connect_timeout_s = 120;       // HCCL_CONNECT_TIMEOUT: for all processes to be there
   bool flashcomm1 = false;                   // VLLM_ASCEND_ENABLE_FLASHCOMM1: sequence parallelism
   bool balance_scheduling = false;           // VLLM_ASCEND_BALANCE_SCHEDULING
   std::string cache_dir{};                   // XDG_CACHE_HOME, else HOME/.cache; with /penstock. Empty: none

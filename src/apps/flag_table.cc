@@ -58,6 +58,10 @@ constexpr FlagSpec kImplementedFlags[] = {
     {"sequence-parallel-min-tokens", "", kSize, kDo, "penstock", "",
      "Tokens of a step that are enough for that. Unset: measured at start.", "", 1,
      std::numeric_limits<int32_t>::max()},
+    {"synchronous-sends", "", kBool, kDo, "penstock", "false",
+     "Between processes, a stage waits until its hidden states are sent before it goes on: only to measure "
+     "what "
+     "sending them meanwhile saves."},
     {"allow-oversubscription", "", kBool, kDo, "penstock", "false",
      "Start with more ranks than cores: for tests, since ranks then wait for each other's cores."},
     {"pp-layer-partition", "", kString, kDo, "penstock", "",

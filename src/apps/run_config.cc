@@ -59,6 +59,7 @@ Status ResolveLayout(const ParsedFlags& flags, const Environment& env, RunConfig
                     .tp = static_cast<int32_t>(flags.Int("tensor-parallel-size")),
                     .expert_parallel = flags.Bool("enable-expert-parallel")};
   config->allow_oversubscription = flags.Bool("allow-oversubscription");
+  config->synchronous_sends = flags.Bool("synchronous-sends");
   config->sequence_parallel =
       flags.Given("enable-sequence-parallel") ? flags.Bool("enable-sequence-parallel") : env.flashcomm1;
   if (flags.Given("sequence-parallel-min-tokens")) {

@@ -43,6 +43,7 @@ struct RunConfig {
 
   ParallelLayout layout;
   bool allow_oversubscription = false;                  // more ranks than cores
+  bool synchronous_sends = false;                       // between processes: to measure what they cost
   bool sequence_parallel = false;                       // where tensor parallelism has it to offer
   std::optional<int32_t> sequence_parallel_min_tokens;  // absent: measured at start
   std::string layer_partition;                          // empty: as even as possible; "auto": balanced

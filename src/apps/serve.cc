@@ -61,7 +61,7 @@ Status WriteTrace(const std::string& path, const std::string& trace) {
 Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
   const RunConfig& run = setup.run;
   ASSIGN_OR_RETURN(ServerOptions options, MakeServerOptions(setup));
-  ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(run));
+  ASSIGN_OR_RETURN(EnginePlan plan, PlanEngine(run, setup.job.get()));
   LogBanner(setup, plan);
   options.server_info = DescribeConfig(run, plan);
   if (!run.trace_file.empty()) {
@@ -107,6 +107,7 @@ int RunServe(std::span<const std::string> args) {
   if (!start.setup) return start.exit_code;
   ShutdownSignals signals;
   const Status status = Serve(*start.setup, signals);
+  if (status.ok() && start.setup->job != nullptr) start.setup->job->Done();
   return status.ok() ? kExitDone : Fail(status);
 }
 

@@ -6,6 +6,7 @@
 
 #include <limits>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/byte_reader.h"
@@ -170,7 +171,10 @@ void Pipeline::Submit(std::unique_ptr<Step> step) {
       result->status = failure_;
       lock.unlock();
       results_.Push(std::move(result));
-      return Notify();
+      std::lock_guard notify_lock(notify_mutex_);
+      // Not from here: the caller may hold what the function wants.
+      if (notify_) std::thread([notify = notify_] { (*notify)(); }).detach();
+      return;
     }
     in_flight_.push_back(step->step_id);
   }

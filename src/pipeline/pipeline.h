@@ -41,11 +41,6 @@ struct PipelineOptions {
   int32_t num_hidden_buffers = 0;  // of each lane; 0: NumHiddenBuffers(num_stages)
   // Steps of at least so many tokens are computed with ModelBatch::sequence_parallel. Absent: none.
   std::optional<int32_t> sequence_parallel_min_tokens = std::nullopt;
-  // The notify function is told when the first stage has ended a step of at least this length. The engine
-  // plans around steps of some length; not to be told of shorter ones saves a wake-up for each token.
-  int64_t told_step_us = 5'000;
-  // Models run steps without chunks too, with 0 rows: other ranks wait for them (pipeline/lock_step.h).
-  bool run_empty_steps = false;
   // Absent: all ranks are in this process.
   std::optional<RemoteRanks> remote = std::nullopt;
   // The notify function is told when the first stage has ended a step of at least this length. The engine

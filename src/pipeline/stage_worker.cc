@@ -57,22 +57,22 @@ int32_t NumBuffers(const std::vector<std::unique_ptr<Lane>>& lanes) {
 }  // namespace
 
 Result<std::unique_ptr<StageWorker>> StageWorker::Start(const RemoteRanks& remote,
-                                                        const ModelOptions& options,
+                                                        const StageWorkerOptions& options,
                                                         const RankFactory& make_rank) {
   std::unique_ptr<StageWorker> worker(new StageWorker(remote));
   worker->lanes_ = WireWorker(worker->remote_);
   worker->threads_ =
-      std::make_unique<RankThreads>(RankThreadsOptions{.model = options,
+      std::make_unique<RankThreads>(RankThreadsOptions{.model = options.model,
                                                        .has_lanes = worker->lanes_.size() > 1,
                                                        .num_hidden_buffers = NumBuffers(worker->lanes_),
-                                                       .forget = &worker->cancelled_},
-                                    worker->lanes_, worker->cancelled_);
-  const auto on_order = [self = worker.get()](std::span<const std::byte> bytes) {
+                                                       .run_empty_steps = options.run_empty_steps,
+                                                       .forget = worker->cancelled_.get()},
+                                    worker->lanes_, *worker->cancelled_);
+  const auto on_order = [remote, cancelled = worker->cancelled_](std::span<const std::byte> bytes) {
     const Result<Order> order = DecodeOrder(bytes);
-    if (!order.ok()) return self->remote_.on_error(order.status().WithContext("an order"));
-    if (order->replica != self->remote_.replica) return;
-    if (order->is_stop != 0) return self->cancelled_.CancelAll();
-    self->cancelled_.Add(order->seq, order->last_step_id);
+    if (!order.ok()) return remote.on_error(order.status().WithContext("an order"));
+    if (order->is_stop != 0) return cancelled->CancelAll();
+    cancelled->Add(order->seq, order->last_step_id);
   };
   ReceiveMessages({remote.endpoint, 0, kOrderChannel}, on_order, remote.on_error);
   RETURN_IF_ERROR(worker->threads_->Start(make_rank));

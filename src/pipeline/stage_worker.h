@@ -15,11 +15,16 @@
 
 namespace penstock {
 
+struct StageWorkerOptions {
+  ModelOptions model;
+  bool run_empty_steps = false;  // as PipelineOptions says
+};
+
 class StageWorker {
  public:
-  // Returns when the ranks are ready to run, or with the first one's error. The endpoint is to be gone before
-  // the worker is.
-  static Result<std::unique_ptr<StageWorker>> Start(const RemoteRanks& remote, const ModelOptions& options,
+  // Returns when the ranks are ready to run, or with the first one's error.
+  static Result<std::unique_ptr<StageWorker>> Start(const RemoteRanks& remote,
+                                                    const StageWorkerOptions& options,
                                                     const RankFactory& make_rank);
 
   // Returns when all has been executed that came before process 0 ended its pipeline.
@@ -29,7 +34,8 @@ class StageWorker {
   explicit StageWorker(const RemoteRanks& remote) : remote_(remote) {}
 
   const RemoteRanks remote_;
-  CancelSet cancelled_;
+  // The endpoint's callbacks may come when the worker is gone.
+  const std::shared_ptr<CancelSet> cancelled_ = std::make_shared<CancelSet>();
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::unique_ptr<RankThreads> threads_;
 };

@@ -39,9 +39,23 @@ std::string HeaderText(const std::string& path) {
   return text;
 }
 
-}  // namespace
+// Bytes from a few places of a file.
+std::string SampleOf(const std::string& path, uint64_t size) {
+  constexpr uint64_t kSamples = 16, kSampleBytes = 4096;
+  std::ifstream file(path, std::ios::binary);
+  std::string text;
+  for (uint64_t i = 0; i < kSamples && size > 0; ++i) {
+    std::string sample(std::min(size, kSampleBytes), '\0');
+    file.seekg(static_cast<std::streamoff>((size - sample.size()) * i / (kSamples - 1)));
+    if (!file.read(sample.data(), static_cast<std::streamsize>(sample.size()))) break;
+    text += sample;
+  }
+  return text;
+}
 
-Result<std::string> CheckpointIdentity(const std::string& dir) {
+enum class By { kTimes, kSamples };
+
+Result<std::string> Identify(const std::string& dir, By by) {
   std::vector<std::filesystem::path> paths;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
@@ -61,10 +75,19 @@ Result<std::string> CheckpointIdentity(const std::string& dir) {
     if (stat(path.c_str(), &info) != 0) {
       return Internal("{}: cannot be read: {}", path.string(), std::strerror(errno));
     }
-    facts += fmt::format(" {} {}.{:09} {:016x}\n", info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec,
-                         Checksum(HeaderText(path.string())));
+    facts += by == By::kTimes
+                 ? fmt::format(" {} {}.{:09} {:016x}\n", info.st_size, info.st_mtim.tv_sec,
+                               info.st_mtim.tv_nsec, Checksum(HeaderText(path.string())))
+                 : fmt::format(" {} {:016x} {:016x}\n", info.st_size, Checksum(HeaderText(path.string())),
+                               Checksum(SampleOf(path.string(), static_cast<uint64_t>(info.st_size))));
   }
   return fmt::format("{:016x}", Checksum(facts));
 }
+
+}  // namespace
+
+Result<std::string> CheckpointIdentity(const std::string& dir) { return Identify(dir, By::kTimes); }
+
+Result<std::string> CheckpointFingerprint(const std::string& dir) { return Identify(dir, By::kSamples); }
 
 }  // namespace penstock

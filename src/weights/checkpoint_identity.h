@@ -14,4 +14,8 @@ namespace penstock {
 // times (cp -p, rsync -a) have the same one. kNotFound if there are none, kInternal if one cannot be read.
 Result<std::string> CheckpointIdentity(const std::string& dir);
 
+// The same of what is in the files only: instead of the times, some of their weights. Copies have the same
+// one.
+Result<std::string> CheckpointFingerprint(const std::string& dir);
+
 }  // namespace penstock
