@@ -65,7 +65,7 @@ TEST_F(EnginePlanTest, LanesTakeMemoryOfTheirOwn) {
 
 TEST_F(EnginePlanTest, RefusesWhatDoesNotDivideAndTooManyRanks) {
   EXPECT_EQ(PlanEngine(Run({.tp = 3})).status().message(),
-            "tensor parallel size 3: the model's num_attention_heads is 4, expected a multiple of 3");
+            "--tensor-parallel-size 3: the model's num_attention_heads is 4, expected a multiple of 3");
   EXPECT_EQ(PlanEngine(Run({.pp = 5})).status().code(), StatusCode::kInvalidArgument);
   const size_t num_cores = UsableCores().size();
   RunConfig run = Run({.pcp = static_cast<int32_t>(num_cores + 1)});

@@ -7,7 +7,7 @@ namespace {
 // `what` as config.json has it.
 Status CheckCut(int32_t size, const char* what, int32_t count) {
   if (count % size == 0) return OkStatus();
-  return InvalidArgument("tensor parallel size {}: the model's {} is {}, expected a multiple of {}", size,
+  return InvalidArgument("--tensor-parallel-size {}: the model's {} is {}, expected a multiple of {}", size,
                          what, count, size);
 }
 
