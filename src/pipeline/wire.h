@@ -19,7 +19,8 @@
 
 namespace penstock {
 
-// All of a packet but its hidden states.
+// All of a packet but its hidden states; whether there are rows of them to come (of a step with fewer tokens
+// than ranks there may be none for this one) is in hidden_is_own_rows.
 std::vector<std::byte> EncodePacket(const StagePacket& packet);
 Result<StagePacket> DecodePacket(std::span<const std::byte> bytes);
 
