@@ -83,6 +83,7 @@ INSTANTIATE_TEST_SUITE_P(
                                               {{.tp = 4, .expert_parallel = true}, 4},
                                               {{.dp = 2, .tp = 2}, 4},
                                               {{.dp = 2, .tp = 2, .expert_parallel = true}, 4},
+                                              {{.dp = 2, .pp = 2}, 2},
                                               {{.dp = 2, .pp = 2}, 4},
                                               {{.dp = 2, .pp = 2, .expert_parallel = true}, 4}})),
     [](const auto& info) { return NameOf(info.param); });

@@ -82,9 +82,16 @@ Lane::Lane(int32_t first_stage, int32_t num_stages, std::shared_ptr<HeadInlet> h
 Lane::Lane(int32_t num_stages, std::shared_ptr<FirstInlet> first, std::unique_ptr<PacketOutlet> tail,
            std::function<void()> notify, int64_t told_step_us)
     : Lane(0, num_stages, first, std::move(tail)) {
-  first_outlet_ = std::make_unique<FirstOutlet>(
-      *first, between_.empty() ? *tail_ : static_cast<PacketOutlet&>(*between_[0]), std::move(notify),
-      told_step_us);
+  first_outlet_ = std::make_unique<FirstOutlet>(*first, BeyondFirst(), std::move(notify), told_step_us);
+}
+
+void Lane::TellOfFirst(std::function<void()> tell) {
+  first_outlet_ = std::make_unique<TellingOutlet>(BeyondFirst(), std::move(tell));
+}
+
+PacketOutlet& Lane::BeyondFirst() {
+  if (between_.empty()) return *tail_;
+  return *between_[0];
 }
 
 PacketInlet& Lane::Inlet(int32_t stage) {
