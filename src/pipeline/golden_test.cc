@@ -12,6 +12,8 @@ namespace {
 using testing::GoldenCase;
 using testing::GoldenModel;
 
+constexpr size_t kNumTokens = 24;
+
 class PipelineGoldenTest : public ::testing::TestWithParam<GoldenCase> {
  protected:
   void Ask(DType dtype) {
@@ -19,7 +21,7 @@ class PipelineGoldenTest : public ::testing::TestWithParam<GoldenCase> {
     const GoldenModel model(GetParam().model);
     const auto replicas = MakeGoldenReplicas(model, layout, dtype, MakeLocalGroups(layout));
     ASSERT_FALSE(replicas.empty());
-    AskReplicas(model, layout, dtype, replicas, 64);
+    AskReplicas(model, layout, dtype, replicas, kNumTokens);
   }
 };
 
@@ -38,7 +40,10 @@ INSTANTIATE_TEST_SUITE_P(
                                               {{.pcp = 2, .tp = 2}, 1},
                                               {{.dp = 2}, 1},
                                               {{.dp = 2, .expert_parallel = true}, 1},
-                                              {{.dp = 2, .pp = 2, .expert_parallel = true}, 1}})),
+                                              {{.dp = 2, .pp = 2}, 1},
+                                              {{.dp = 2, .pp = 2, .expert_parallel = true}, 1},
+                                              {{.dp = 2, .tp = 2, .expert_parallel = true}, 1},
+                                              {{.pcp = 2, .tp = 2, .expert_parallel = true}, 1}})),
     [](const auto& info) { return NameOf(info.param); });
 
 }  // namespace

@@ -93,10 +93,7 @@ void Pipeline::ListenToWorkers() {
   if (wired_.firsts[0] != nullptr) return;
   const auto on_news = [ear = ear_](std::span<const std::byte>) {
     std::lock_guard lock(ear->mutex);
-    if (ear->pipeline == nullptr) return;
-    Pipeline& self = *ear->pipeline;
-    self.remote_first_begin_us_ = --self.remote_first_steps_ > 0 ? NowUs() : 0;
-    self.Notify();
+    if (ear->pipeline != nullptr) ear->pipeline->RemoteFirstEnded();
   };
   const int32_t first = RankOf(layout, {.dp = remote.replica});
   ReceiveMessages({remote.endpoint, remote.map.ProcessOf(first), kNewsChannel}, on_news, remote.on_error);
@@ -111,9 +108,19 @@ void Pipeline::EndListening() {
 
 FirstStageLoad Pipeline::FirstStage() const {
   if (wired_.firsts[0] != nullptr) return wired_.firsts[0]->Load();
-  FirstStageLoad load{.num_steps = remote_first_steps_, .begin_us = {}};
-  if (const int64_t begin_us = remote_first_begin_us_; begin_us != 0) load.begin_us = begin_us;
-  return load;
+  std::lock_guard lock(remote_first_mutex_);
+  return remote_first_;
+}
+
+void Pipeline::RemoteFirstEnded() {
+  std::unique_lock lock(remote_first_mutex_);
+  const int64_t now_us = NowUs();
+  const bool was_long = now_us - remote_first_.begin_us.value_or(now_us) >= options_.told_step_us;
+  --remote_first_.num_steps;
+  remote_first_.begin_us.reset();
+  if (remote_first_.num_steps > 0) remote_first_.begin_us = now_us;
+  lock.unlock();
+  if (was_long) Notify();
 }
 
 void Pipeline::Finish(std::unique_ptr<StepResult> result) {
@@ -194,7 +201,10 @@ void Pipeline::Submit(std::unique_ptr<Step> step) {
       wired_.firsts[lane]->Submit(std::move(packet));
       continue;
     }
-    if (lane == 0 && remote_first_steps_++ == 0) remote_first_begin_us_ = NowUs();
+    if (lane == 0) {
+      std::lock_guard lock(remote_first_mutex_);
+      if (remote_first_.num_steps++ == 0) remote_first_.begin_us = NowUs();
+    }
     SendMessage(wired_.submits[lane], EncodePacket(packet), nullptr, 0, {});
   }
 }

@@ -88,6 +88,7 @@ class Pipeline : public Executor {
     bool results_end = false;      // GUARDED_BY(mutex): the last rank has closed its lane
   };
   void ListenToWorkers();
+  void RemoteFirstEnded();
   // Waits for the last rank, if that is another process's.
   void EndListening();
   void Finish(std::unique_ptr<StepResult> result);
@@ -96,8 +97,9 @@ class Pipeline : public Executor {
   const PipelineOptions options_;
   CancelSet cancelled_;
   uint64_t last_submitted_ = 0;
-  std::atomic<int32_t> remote_first_steps_{0};  // where stage 0 is elsewhere: submitted, and not ended there
-  std::atomic<int64_t> remote_first_begin_us_{0};  // as far as we know
+  // Where stage 0 is elsewhere: what is submitted and not ended there, as far as we know.
+  mutable std::mutex remote_first_mutex_;
+  FirstStageLoad remote_first_;  // GUARDED_BY(remote_first_mutex_)
   mutable std::mutex in_flight_mutex_;
   std::deque<uint64_t> in_flight_;  // GUARDED_BY(in_flight_mutex_): ids of steps without result
   Status failure_;                  // GUARDED_BY(in_flight_mutex_)

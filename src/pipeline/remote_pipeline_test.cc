@@ -28,6 +28,14 @@ std::string NameOf(const ProcessMap& map) {
   return LayoutName(map.layout) + " in " + std::to_string(map.num_processes);
 }
 
+bool Eventually(const std::function<bool()>& condition) {
+  for (int i = 0; i < 10'000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
+
 TEST(RemotePipelineTest, TokensAreTheRightOnes) {
   for (const auto& [map, replica] : kJobs) {
     SCOPED_TRACE(NameOf(map));
@@ -54,10 +62,8 @@ TEST(RemotePipelineTest, TokensAreTheRightOnes) {
       EXPECT_EQ(result.tokens[0].id, FakeModel::NextToken(Prompt(30, seq)));
     }
     // The word of the last one may come after its result.
-    for (int i = 0; i < 2000 && job.executor->FirstStage().num_steps > 0; ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    EXPECT_EQ(job.executor->FirstStage().num_steps, 0);
+    EXPECT_TRUE(Eventually([&] { return job.executor->FirstStage().num_steps == 0; }));
+    EXPECT_FALSE(job.executor->FirstStage().begin_us.has_value());
     job.executor.reset();
     for (const auto& worker : job.workers) worker->Wait();
     EXPECT_TRUE(job.Errors().empty());
@@ -90,7 +96,7 @@ TEST(RemotePipelineTest, CancelledSequencesAreDroppedEverywhere) {
     for (int32_t i = 0; i < 4; ++i) {
       job.executor->Submit(MakeStep(i + 1, {MakeChunk(1, a, 10 * i, 10), MakeChunk(2, b, 10 * i, 10)}));
     }
-    while (gate.passes() == 0) std::this_thread::yield();
+    EXPECT_TRUE(Eventually([&] { return gate.passes() > 0; }));
     job.executor->Cancel(1);
     // Where stage 0 is elsewhere the order has to get there.
     if (map.ProcessOf(replica * map.layout.ranks_per_replica()) != 0) {
@@ -193,15 +199,33 @@ TEST(RemotePipelineTest, ARankWithoutRowsKnowsThatTheOthersHaveThem) {
   });
   job.executor->Submit(MakeStep(1, {MakeChunk(1, Prompt(1, 3), 0, 1)}));
   job.Next();
-  while (!second[1].load()->received_own_rows) std::this_thread::yield();  // the other lane may come later
   EXPECT_TRUE(second[0].load()->received_own_rows);
+  // The other lane may come later.
+  EXPECT_TRUE(Eventually([&] { return second[1].load()->received_own_rows.load(); }));
+}
+
+// As a pipeline's own first stage does: of each step, or of none where none takes so long.
+TEST(RemotePipelineTest, ToldWhenAFirstStageElsewhereHasEndedALongStep) {
+  const auto prompt = Prompt(80, 3);
+  for (const bool is_told : {false, true}) {
+    FakeJob job({{.dp = 2, .pp = 2}, 2}, 1, {}, is_told ? 0 : 1'000'000'000);
+    Gate gate(*job.models[1]);
+    for (int32_t i = 0; i < 2; ++i) {
+      job.executor->Submit(MakeStep(i + 1, {MakeChunk(1, prompt, i * 10, 10)}));
+    }
+    EXPECT_TRUE(Eventually([&] { return job.executor->FirstStage().num_steps == 0; }));
+    EXPECT_TRUE(Eventually([&] { return job.num_notified == (is_told ? 2 : 0); }));
+    gate.Open();
+    for (int i = 0; i < 2; ++i) job.Next();
+    EXPECT_TRUE(Eventually([&] { return job.num_notified == (is_told ? 4 : 2); }));
+  }
 }
 
 TEST(RemotePipelineTest, OrdersAndResultsThatMakeNoSenseAreErrors) {
   FakeJob job({{.pp = 2}, 2});
   SendMessage({&job.endpoint(0), 1, kOrderChannel}, std::vector<std::byte>(3), nullptr, 0, {});
   SendMessage({&job.endpoint(1), 0, ResultChannel(0)}, std::vector<std::byte>(3), nullptr, 0, {});
-  while (job.Errors().size() < 2) std::this_thread::yield();
+  EXPECT_TRUE(Eventually([&] { return job.Errors().size() == 2; }));
   for (const Status& status : job.Errors()) EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
 }
 

@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -20,7 +21,8 @@ class FakeJob {
  public:
   using MakeModel = std::function<std::unique_ptr<FakeModel>(const LayerRange& range, int32_t lane)>;
 
-  explicit FakeJob(const ProcessMap& map, int32_t replica = 0, const MakeModel& make_model = {})
+  explicit FakeJob(const ProcessMap& map, int32_t replica = 0, const MakeModel& make_model = {},
+                   int64_t told_step_us = 1'000'000'000)
       : models(map.layout.ranks_per_replica()),
         map_(map),
         replica_(replica),
@@ -40,11 +42,12 @@ class FakeJob {
     options.num_stages = map.layout.pp;
     options.num_lanes = map.layout.ranks_per_stage();
     options.model = kOptions;
-    options.told_step_us = 1'000'000'000;
+    options.told_step_us = told_step_us;
     options.remote = Remote(0);
     executor = Pipeline::Create(options, Ranks()).value();
     executor->SetNotify([this] {
       std::lock_guard lock(mutex_);
+      ++num_notified;
       wake_.notify_all();
     });
   }
@@ -79,6 +82,7 @@ class FakeJob {
   std::vector<FakeModel*> models;  // [ranks_per_replica]
   std::vector<std::unique_ptr<StageWorker>> workers;
   std::unique_ptr<Pipeline> executor;
+  std::atomic<int> num_notified = 0;
 
  private:
   static constexpr ModelOptions kOptions = {.dtype = DType::kF32,
