@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipeline/pipeline.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <thread>
@@ -25,7 +26,8 @@ constexpr size_t kUnbounded = std::numeric_limits<size_t>::max();
 Pipeline::Pipeline(const PipelineOptions& options)
     : options_(options),
       sequence_parallel_min_tokens_(options.sequence_parallel_min_tokens),
-      results_(kUnbounded) {
+      results_(kUnbounded),
+      late_notices_(kUnbounded) {
   CHECK(options_.num_stages >= 1 && options_.num_lanes >= 1);
   const auto done = [this](StagePacket packet) {
     if (packet.result != nullptr && !packet.is_void) Finish(std::move(packet.result));
@@ -52,6 +54,8 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& option
 }
 
 Pipeline::~Pipeline() {
+  late_notices_.Close();
+  if (late_notifier_.joinable()) late_notifier_.join();
   cancelled_.CancelAll();
   if (options_.remote) SendStopOrder(*options_.remote);
   for (size_t lane = 0; lane < wired_.firsts.size(); ++lane) {
@@ -115,7 +119,9 @@ FirstStageLoad Pipeline::FirstStage() const {
 void Pipeline::RemoteFirstEnded() {
   std::unique_lock lock(remote_first_mutex_);
   const int64_t now_us = NowUs();
-  const bool was_long = now_us - remote_first_.begin_us.value_or(now_us) >= options_.told_step_us;
+  // The clocks of two cores may differ by a little.
+  const int64_t took_us = std::max<int64_t>(0, now_us - remote_first_.begin_us.value_or(now_us));
+  const bool was_long = took_us >= options_.told_step_us;
   --remote_first_.num_steps;
   remote_first_.begin_us.reset();
   if (remote_first_.num_steps > 0) remote_first_.begin_us = now_us;
@@ -178,9 +184,13 @@ void Pipeline::Submit(std::unique_ptr<Step> step) {
       result->status = failure_;
       lock.unlock();
       results_.Push(std::move(result));
-      std::lock_guard notify_lock(notify_mutex_);
       // Not from here: the caller may hold what the function wants.
-      if (notify_) std::thread([notify = notify_] { (*notify)(); }).detach();
+      if (!late_notifier_.joinable()) {
+        late_notifier_ = std::thread([this] {
+          while (late_notices_.Pop()) Notify();
+        });
+      }
+      late_notices_.Push(true);
       return;
     }
     in_flight_.push_back(step->step_id);

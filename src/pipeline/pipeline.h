@@ -23,6 +23,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "base/bounded_queue.h"
@@ -107,6 +108,9 @@ class Pipeline : public Executor {
   std::mutex notify_mutex_;
   std::shared_ptr<const std::function<void()>> notify_;  // GUARDED_BY(notify_mutex_)
   BoundedQueue<std::unique_ptr<StepResult>> results_;
+  // Calls notify_ for steps that end where they are submitted, as nothing else does after a failure.
+  BoundedQueue<bool> late_notices_;
+  std::thread late_notifier_;  // started by the first
   WiredLanes wired_;
   const std::shared_ptr<Ear> ear_ = std::make_shared<Ear>();
   std::unique_ptr<RankThreads> threads_;
