@@ -8,8 +8,9 @@ namespace {
 
 std::string ErrorOf(const ParallelLayout& layout, int32_t num_processes) {
   const Status status = CheckProcessMap({.layout = layout, .num_processes = num_processes});
-  if (!status.ok()) EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-  return status.ok() ? "" : status.message();
+  if (status.ok()) return "";
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  return status.message();
 }
 
 TEST(ProcessMapTest, NeighboursAreTogether) {
