@@ -47,13 +47,16 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& option
                                                        .run_empty_steps = options.run_empty_steps},
                                     pipeline->wired_.lanes, pipeline->cancelled_);
   RETURN_IF_ERROR(pipeline->threads_->Start(make_rank));
-  if (options.remote) pipeline->ListenToWorkers();
+  if (options.remote) {
+    pipeline->ListenToWorkers();
+    pipeline->remote_counters_ = std::make_unique<RemoteCounters>(*options.remote);
+  }
   return pipeline;
 }
 
 Pipeline::~Pipeline() {
   cancelled_.CancelAll();
-  if (options_.remote) SendStopOrder(*options_.remote);
+  if (options_.remote) SendOrder(*options_.remote, {.kind = Order::Kind::kStop});
   for (size_t lane = 0; lane < wired_.firsts.size(); ++lane) {
     if (wired_.firsts[lane] != nullptr) {
       wired_.firsts[lane]->Close();
@@ -114,6 +117,19 @@ FirstStageLoad Pipeline::FirstStage() const {
   FirstStageLoad load{.num_steps = remote_first_steps_, .begin_us = {}};
   if (const int64_t begin_us = remote_first_begin_us_; begin_us != 0) load.begin_us = begin_us;
   return load;
+}
+
+RankCounters Pipeline::Counters() const {
+  constexpr int64_t kAnswerUs = 1'000'000;
+  RankCounters sum = threads_->live()->Counters();
+  if (remote_counters_ == nullptr) return sum;
+  const RemoteRanks& remote = *options_.remote;
+  // Its endpoint is this process's, whose ranks are of one replica.
+  if (remote.map.ProcessOf(remote.replica * remote.map.layout.ranks_per_replica()) == remote.process) {
+    sum.handover_bytes += remote.endpoint->sent_bytes();
+  }
+  if (Failure().ok()) sum.Add(remote_counters_->Ask(kAnswerUs));
+  return sum;
 }
 
 void Pipeline::Finish(std::unique_ptr<StepResult> result) {
@@ -212,7 +228,7 @@ std::unique_ptr<StepResult> Pipeline::Poll() {
 
 void Pipeline::Cancel(SeqId seq) {
   cancelled_.Add(seq, last_submitted_);
-  if (options_.remote) SendCancelOrder(*options_.remote, seq, last_submitted_);
+  if (options_.remote) SendOrder(*options_.remote, {.seq = seq, .last_step_id = last_submitted_});
 }
 
 }  // namespace penstock

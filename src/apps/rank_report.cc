@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/rank_report.h"
+
+#include <fstream>
+
+#include "base/log.h"
+#include "model/expert_load.h"
+#include "pipeline/pipeline.h"
+
+namespace penstock {
+namespace {
+
+RankCounters SumOf(const std::vector<RankCounters>& engines) {
+  RankCounters sum;
+  for (const RankCounters& engine : engines) sum.Add(engine);
+  return sum;
+}
+
+}  // namespace
+
+std::vector<double> LayerImbalance(const std::vector<std::vector<uint64_t>>& expert_tokens,
+                                   const ExpertPlacement* experts, int32_t ep_size) {
+  std::vector<double> layers;
+  if (ep_size == 1) return layers;
+  ExpertCounts one(expert_tokens.size());  // of one layer at a time
+  for (size_t layer = 0; layer < expert_tokens.size(); ++layer) {
+    layers.push_back(0);
+    if (expert_tokens[layer].empty()) continue;
+    one[layer] = expert_tokens[layer];
+    const auto num_experts = static_cast<int32_t>(one[layer].size());
+    layers.back() = experts != nullptr ? LoadImbalance(*experts, one)
+                                       : LoadImbalance(ExpertPlacement::Blocks(num_experts, ep_size), one);
+    one[layer].clear();
+  }
+  return layers;
+}
+
+RankMetrics ReadRankMetrics(const LoadedModel& model) {
+  RankMetrics metrics;
+  for (const Pipeline* const replica : model.replicas) metrics.engines.push_back(replica->Counters());
+  metrics.expert_load_imbalance =
+      LayerImbalance(SumOf(metrics.engines).expert_tokens, model.plan.experts.get(),
+                     model.plan.ranges.front().share.ep_size);
+  return metrics;
+}
+
+Status RecordExpertLoad(const RunConfig& run, const LoadedModel& model) {
+  const std::string& path = run.experts.record_file;
+  if (path.empty()) return OkStatus();
+  if (model.plan.model.num_experts == 0) {
+    LogWarning("--record-expert-load {}: the model has no experts; nothing is written", path);
+    return OkStatus();
+  }
+  std::ofstream file(path);
+  file << ExpertCountsToJson(SumOf(ReadRankMetrics(model).engines).expert_tokens) << "\n";
+  file.close();
+  if (!file) return Internal("--record-expert-load: {} cannot be written", path);
+  LogInfo("The load of experts is in {}", path);
+  return OkStatus();
+}
+
+}  // namespace penstock
