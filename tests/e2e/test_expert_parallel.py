@@ -1,0 +1,77 @@
+"""Replicas whose experts are spread over all of them, served over HTTP: texts, metrics, and recorded loads.
+
+    python3 tests/e2e/test_expert_parallel.py PENSTOCK TEST_MODELS_DIR
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import concurrent.futures
+import json
+import pathlib
+import re
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import serving  # noqa: E402
+
+PENSTOCK, MODELS = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+PROMPTS = ["The river rose in the hills and ran down to the sea. " * n + str(n) for n in (1, 5, 2, 9, 3, 1, 7)]
+COMMON = ("--dtype", "float32", "--calibration", "off", "--max-num-batched-tokens", "64",
+          "--num-gpu-blocks-override", "64", "--max-model-len", "256", "--allow-oversubscription",
+          "--threads-per-rank", "1")
+
+
+def complete(server, prompt):
+    status, _, text = server.request("POST", "/v1/completions", {
+        "model": "m", "prompt": prompt, "max_tokens": 12, "temperature": 0, "ignore_eos": True})
+    assert status == 200, text
+    return json.loads(text)["choices"][0]["text"]
+
+
+def serve(model, *flags):
+    """The texts of all prompts, asked for at the same time, and the page of metrics after that."""
+    with serving.Server(MODELS / model, "--served-model-name", "m", *COMMON, *flags, binary=PENSTOCK) as server:
+        with concurrent.futures.ThreadPoolExecutor(len(PROMPTS)) as pool:
+            texts = list(pool.map(lambda prompt: complete(server, prompt), PROMPTS))
+        page = server.request("GET", "/metrics")[2]
+        if server.stop() != 0:
+            raise AssertionError(server.log_text()[-3000:])
+    return texts, page
+
+
+def total(page, name):
+    """The sum of a metric's samples, and how many there are."""
+    values = [float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", page, re.MULTILINE)]
+    return sum(values), len(values)
+
+
+class ExpertParallelTest(unittest.TestCase):
+    def test_texts_are_those_of_one_rank(self):
+        for model in ("tiny-qwen3-moe", "tiny-deepseek-v3-plain"):
+            expected, page = serve(model)
+            self.assertEqual(total(page, "penstock:expert_load_imbalance")[1], 0)
+            routed = total(page, "penstock:expert_tokens_total")
+            self.assertGreater(routed[0], 0)
+            for flags in (("-dp", 2, "-tp", 1, "-ep"), ("-dp", 2, "-pp", 2, "-ep"), ("-tp", 2, "-ep")):
+                with self.subTest(model=model, flags=flags):
+                    texts, page = serve(model, *flags)
+                    self.assertEqual(texts, expected)
+                    self.assertGreater(total(page, "penstock:comm_sent_bytes_total")[0], 0)
+                    self.assertGreater(total(page, "penstock:expert_load_imbalance")[1], 0)
+
+    def test_a_recorded_load_places_experts(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory) / "load.json"
+            expected, _ = serve("tiny-qwen3-moe", "--record-expert-load", path)
+            load = json.loads(path.read_text())
+            self.assertGreater(sum(map(sum, load["layers"].values())), 0)
+            texts, page = serve("tiny-qwen3-moe", "-tp", 2, "-ep", "--expert-placement", path,
+                                "--num-redundant-experts", 2, "--enable-eplb")
+            self.assertEqual(texts, expected)
+            imbalance, count = total(page, "penstock:expert_load_imbalance")
+            self.assertLess(imbalance / count, 1.1)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
