@@ -51,6 +51,10 @@ Status RecordExpertLoad(const RunConfig& run, const LoadedModel& model) {
     LogWarning("--record-expert-load {}: the model has no experts; nothing is written", path);
     return OkStatus();
   }
+  for (const Pipeline* const replica : model.replicas) {
+    if (!replica->Failure().ok())
+      LogWarning("--record-expert-load: counts of processes that are gone may be missing");
+  }
   std::ofstream file(path);
   file << ExpertCountsToJson(SumOf(ReadRankMetrics(model).engines).expert_tokens) << "\n";
   file.close();

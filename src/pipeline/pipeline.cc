@@ -128,7 +128,7 @@ RankCounters Pipeline::Counters() const {
   if (remote.map.ProcessOf(remote.replica * remote.map.layout.ranks_per_replica()) == remote.process) {
     sum.handover_bytes += remote.endpoint->sent_bytes();
   }
-  if (Failure().ok()) sum.Add(remote_counters_->Ask(kAnswerUs));
+  sum.Add(Failure().ok() ? remote_counters_->Ask(kAnswerUs) : remote_counters_->Latest());
   return sum;
 }
 

@@ -32,6 +32,15 @@ RankCounters RemoteCounters::Ask(int64_t limit_us) {
     return std::ranges::all_of(answers_->latest,
                                [&](const auto& entry) { return entry.second.question >= question; });
   });
+  return SumOfLatest();
+}
+
+RankCounters RemoteCounters::Latest() const {
+  std::lock_guard lock(answers_->mutex);
+  return SumOfLatest();
+}
+
+RankCounters RemoteCounters::SumOfLatest() const {
   RankCounters sum;
   for (const auto& [process, answer] : answers_->latest) sum.Add(answer.counters);
   return sum;

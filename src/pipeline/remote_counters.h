@@ -23,6 +23,8 @@ class RemoteCounters {
   // Asks all workers and waits for their answers, `limit_us` at most: who has not answered then counts as it
   // did the last time.
   RankCounters Ask(int64_t limit_us);
+  // As they answered the last time.
+  RankCounters Latest() const;
 
  private:
   // What the endpoint's callbacks know; they may come when this is gone.
@@ -31,6 +33,8 @@ class RemoteCounters {
     std::condition_variable changed;
     std::map<int32_t, CountersAnswer> latest;  // GUARDED_BY(mutex): of each worker
   };
+
+  RankCounters SumOfLatest() const;  // with the mutex held
 
   const RemoteRanks remote_;
   uint64_t last_question_ = 0;  // GUARDED_BY(answers_->mutex)
