@@ -1,6 +1,6 @@
 """Replicas whose experts are spread over all of them, served over HTTP: texts, metrics, and recorded loads.
 
-    python3 tests/e2e/test_expert_parallel.py PENSTOCK TEST_MODELS_DIR
+    python3 tests/e2e/test_expert_parallel.py PENSTOCK TEST_MODELS_DIR [MPIRUN]
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -16,10 +16,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import serving  # noqa: E402
 
 PENSTOCK, MODELS = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+MPIRUN = sys.argv[3] if len(sys.argv) > 3 else None
+serving.ENVIRONMENT.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
 PROMPTS = ["The river rose in the hills and ran down to the sea. " * n + str(n) for n in (1, 5, 2, 9, 3, 1, 7)]
 COMMON = ("--dtype", "float32", "--calibration", "off", "--max-num-batched-tokens", "64",
           "--num-gpu-blocks-override", "64", "--max-model-len", "256", "--allow-oversubscription",
-          "--threads-per-rank", "1")
+          "--threads-per-rank", "1", "--no-enable-prefix-caching")
 
 
 def complete(server, prompt):
@@ -29,20 +31,23 @@ def complete(server, prompt):
     return json.loads(text)["choices"][0]["text"]
 
 
-def serve(model, *flags):
+def serve(model, *flags, processes=1):
     """The texts of all prompts, asked for at the same time, and the page of metrics after that."""
-    with serving.Server(MODELS / model, "--served-model-name", "m", *COMMON, *flags, binary=PENSTOCK) as server:
+    launcher = () if processes == 1 else (MPIRUN, "-n", processes, "--bind-to", "none", "--oversubscribe")
+    with serving.Server(MODELS / model, "--served-model-name", "m", *COMMON, *flags, binary=PENSTOCK,
+                        launcher=launcher) as server:
         with concurrent.futures.ThreadPoolExecutor(len(PROMPTS)) as pool:
             texts = list(pool.map(lambda prompt: complete(server, prompt), PROMPTS))
         page = server.request("GET", "/metrics")[2]
-        if server.stop() != 0:
+        # mpirun that is told to end ends with an error.
+        if server.stop() != 0 and processes == 1:
             raise AssertionError(server.log_text()[-3000:])
     return texts, page
 
 
-def total(page, name):
+def total(page, name, labels=""):
     """The sum of a metric's samples, and how many there are."""
-    values = [float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", page, re.MULTILINE)]
+    values = [float(value) for value in re.findall(rf"^{name}(?:{{.*{labels}.*}})? (\S+)$", page, re.MULTILINE)]
     return sum(values), len(values)
 
 
@@ -59,6 +64,22 @@ class ExpertParallelTest(unittest.TestCase):
                     self.assertEqual(texts, expected)
                     self.assertGreater(total(page, "penstock:comm_sent_bytes_total")[0], 0)
                     self.assertGreater(total(page, "penstock:expert_load_imbalance")[1], 0)
+
+    @unittest.skipUnless(MPIRUN, "no MPI")
+    def test_processes_are_counted_together(self):
+        # Of the last layer, only rows that somebody wants, and a few more.
+        def routed(page):
+            return total(page, "penstock:expert_tokens_total", 'layer="[0-2]"')[0]
+
+        expected, one = serve("tiny-qwen3-moe")
+        self.assertGreater(routed(one), 0)
+        for processes, flags in ((2, ("-tp", 2, "-ep")), (2, ("-pp", 2)), (4, ("-dp", 2, "-pp", 2, "-ep"))):
+            with self.subTest(processes=processes, flags=flags):
+                texts, page = serve("tiny-qwen3-moe", *flags, processes=processes)
+                self.assertEqual(texts, expected)
+                self.assertEqual(routed(page), routed(one))
+                handed = re.findall(r'group="handover"} (\S+)$', page, re.MULTILINE)
+                self.assertTrue(all(float(value) > 0 for value in handed), handed)
 
     def test_a_recorded_load_places_experts(self):
         with tempfile.TemporaryDirectory() as directory:
