@@ -163,12 +163,14 @@ TEST_P(LayoutsTest, ReplicasThatShareTheirExpertsGiveTheTokensOfOneRank) {
   }
 }
 
-// One replica, with experts in blocks, which need not be even, and where a placement has them.
+// One replica, with experts in blocks, which need not be even, or fewer than ranks, and where a placement has
+// them.
 TEST_P(LayoutsTest, SpreadExpertsGiveTheTokensOfOneRank) {
   if (config_.num_experts == 0) GTEST_SKIP() << "no experts";
   const std::vector<TokenId> expected = Run(*Load({}));
   for (const ParallelLayout& layout : {ParallelLayout{.tp = 2, .expert_parallel = true},
                                        {.pcp = 3, .expert_parallel = true},
+                                       {.pcp = 9, .expert_parallel = true},
                                        {.pp = 2, .tp = 2, .expert_parallel = true}}) {
     ExpertCounts load(config_.num_layers);
     for (int32_t e = 0; e < config_.num_experts; ++e) load.back().push_back(e * e % 7);
