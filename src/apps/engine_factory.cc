@@ -201,6 +201,7 @@ Result<RunningEngine> StartEngine(const RunConfig& run, EnginePlan plan) {
   RunningEngine running;
   ASSIGN_OR_RETURN(static_cast<LoadedModel&>(running), LoadModelForEngine(run, std::move(plan)));
   ASSIGN_OR_RETURN(running.cost, ObtainPipelineCost(run, running.plan, *running.pipeline));
+  for (const Pipeline* const replica : running.replicas) running.measured.push_back(replica->Counters());
   ASSIGN_OR_RETURN(running.engine, MakeReplicas(run, running, running.cost));
   if (!run.trace_file.empty()) running.engine->StartTrace();
   LogInfo("init engine (load weights, create kv cache) took {:.2f} s",

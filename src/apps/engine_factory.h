@@ -30,6 +30,8 @@ struct LoadedModel {
   std::unique_ptr<Executor> pipeline;                     // of replica 0
   std::vector<std::unique_ptr<Executor>> more_pipelines;  // of the others
   std::vector<const Pipeline*> replicas;                  // what is behind these
+  // Of each replica, what it had counted when it began to serve: by steps that measured it.
+  std::vector<RankCounters> measured;
 };
 
 // Loads the weights, with a bar and vLLM's lines in the log.

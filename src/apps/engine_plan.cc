@@ -111,6 +111,7 @@ Status PlaceExperts(const RunConfig& run, const std::string& placement, EnginePl
   if (plan->model.num_experts == 0) {
     return InvalidArgument("--expert-placement {}: the model has no experts", run.experts.placement_file);
   }
+  if (!plan->layout.expert_parallel) return OkStatus();
   Result<ExpertPlacement> experts =
       ParseExpertPlacement(placement, run.experts.placement_file, plan->model,
                            ShareOf(plan->layout, 0).ep_size, run.experts.num_redundant);

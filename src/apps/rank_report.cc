@@ -16,6 +16,13 @@ RankCounters SumOf(const std::vector<RankCounters>& engines) {
   return sum;
 }
 
+void LeaveOut(const RankCounters& before, RankCounters& counters) {
+  for (size_t layer = 0; layer < before.expert_tokens.size(); ++layer) {
+    const std::vector<uint64_t>& tokens = before.expert_tokens[layer];
+    for (size_t e = 0; e < tokens.size(); ++e) counters.expert_tokens[layer][e] -= tokens[e];
+  }
+}
+
 }  // namespace
 
 std::vector<double> LayerImbalance(const std::vector<std::vector<uint64_t>>& expert_tokens,
@@ -37,7 +44,10 @@ std::vector<double> LayerImbalance(const std::vector<std::vector<uint64_t>>& exp
 
 RankMetrics ReadRankMetrics(const LoadedModel& model) {
   RankMetrics metrics;
-  for (const Pipeline* const replica : model.replicas) metrics.engines.push_back(replica->Counters());
+  for (size_t i = 0; i < model.replicas.size(); ++i) {
+    metrics.engines.push_back(model.replicas[i]->Counters());
+    if (i < model.measured.size()) LeaveOut(model.measured[i], metrics.engines.back());
+  }
   metrics.expert_load_imbalance =
       LayerImbalance(SumOf(metrics.engines).expert_tokens, model.plan.experts.get(),
                      model.plan.ranges.front().share.ep_size);

@@ -19,7 +19,8 @@ namespace penstock {
 std::vector<double> LayerImbalance(const std::vector<std::vector<uint64_t>>& expert_tokens,
                                    const ExpertPlacement* experts, int32_t ep_size);
 
-// Any thread, as long as `model` is there.
+// Experts' tokens are those that were served: what was measured at start is left out. Any thread, as long as
+// `model` is there.
 RankMetrics ReadRankMetrics(const LoadedModel& model);
 
 // Writes the load of experts, of all replicas, where --record-expert-load says so.
