@@ -62,7 +62,8 @@ TEST_F(EnginePlanTest, ExpertsArePlacedByWhatWasRecorded) {
   run.model_dir = dir.path();
   const uint64_t even_bytes = PlanEngine(run)->memory.weight_bytes;
   EXPECT_EQ(PlanEngine(run)->ranges[0].share.experts, nullptr);
-  run.experts = {.placement_file = dir.path() + "/load.json", .num_redundant = 2};
+  run.experts.placement_file = dir.path() + "/load.json";
+  run.experts.num_redundant = 2;
   EXPECT_EQ(PlanEngine(run).status().code(), StatusCode::kNotFound);
   dir.Write("load.json", R"({"num_experts": 8, "layers": {"2": [1, 1, 9, 1, 1, 1, 1, 1]}})");
   const EnginePlan plan = *PlanEngine(run);

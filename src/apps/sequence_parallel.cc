@@ -95,20 +95,20 @@ std::optional<int32_t> SmallestPayingStep(std::span<const SequenceParallelTimes>
 Result<std::vector<SequenceParallelTimes>> TimeSequenceParallel(int32_t max_tokens, double budget_us,
                                                                 const TimeStep& step_us) {
   std::vector<SequenceParallelTimes> all;
-  double spent_us = 0;
-  int32_t tokens = std::min(kSmallestStep, max_tokens);
-  for (double guess_us = 0; tokens > 0 && spent_us + guess_us <= budget_us; guess_us *= 2) {
-    const double before_us = spent_us;
+  double spent_us = 0, pair_us = 0;  // the latter: of a step both ways, as it is expected to be
+  for (int32_t tokens = std::min(kSmallestStep, max_tokens); tokens > 0 && spent_us + pair_us <= budget_us;) {
     std::vector<double> times_us[2];  // without, with
-    for (int i = 0; i < kRepeats; ++i) {
+    for (int i = 0; i < kRepeats && (i == 0 || spent_us + pair_us <= budget_us); ++i) {
+      pair_us = 0;
       for (const bool is_on : {false, true}) {
         ASSIGN_OR_RETURN(const double time_us, step_us(tokens, is_on));
         times_us[is_on].push_back(time_us);
-        spent_us += time_us;
+        pair_us += time_us;
       }
+      spent_us += pair_us;
     }
     all.push_back({tokens, Median(times_us[0]), Median(times_us[1])});
-    guess_us = spent_us - before_us;
+    pair_us *= 2;
     tokens = tokens == max_tokens ? 0 : std::min(2 * tokens, max_tokens);
   }
   return all;

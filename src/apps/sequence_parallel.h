@@ -32,8 +32,8 @@ std::optional<int32_t> SmallestPayingStep(std::span<const SequenceParallelTimes>
 // Runs one step and says how long it took, in microseconds.
 using TimeStep = std::function<Result<double>(int32_t tokens, bool sequence_parallel)>;
 
-// Measures steps of 32, 64, … up to max_tokens tokens, each way in turn, the median of five, and stops before
-// `budget_us` is spent, as far as one can tell.
+// Measures steps of 32, 64, … up to max_tokens tokens, each way in turn, the median of five, or of as many as
+// can be, and stops before `budget_us` is spent, as far as one can tell.
 Result<std::vector<SequenceParallelTimes>> TimeSequenceParallel(int32_t max_tokens, double budget_us,
                                                                 const TimeStep& step_us);
 

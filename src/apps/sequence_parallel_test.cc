@@ -64,6 +64,13 @@ TEST(SequenceParallelTest, EndsBeforeTheBudgetIsSpent) {
   });
   EXPECT_LE(spent_us, 10'000);
   EXPECT_EQ(times.back().tokens, 512);
+  int num_steps = 0;
+  const auto slow = *TimeSequenceParallel(1 << 20, 1000, [&](int32_t tokens, bool) -> Result<double> {
+    ++num_steps;
+    return 5.0 * tokens;
+  });
+  EXPECT_EQ(slow.back().tokens, 32) << "what one size takes is not known before";
+  EXPECT_EQ(num_steps, 6) << "three times both ways";
   EXPECT_FALSE(
       TimeSequenceParallel(64, 1e6, [](int32_t, bool) -> Result<double> { return Internal("broken"); }).ok());
 }
