@@ -88,6 +88,28 @@ class ExpertParallelTest(unittest.TestCase):
                 handed = re.findall(r'group="handover"} (\S+)$', page, re.MULTILINE)
                 self.assertTrue(all(float(value) > 0 for value in handed), handed)
 
+    def test_8_bit_experts(self):
+        for model in ("tiny-qwen3-moe-w8a8-dynamic", "tiny-deepseek-v3-w8a8-dynamic"):
+            self.assertEqual(serve(model, "-dp", 2, "-ep")[0], serve(model)[0], model)
+
+    def test_clients_that_leave_stop_nobody(self):
+        expected, _ = serve("tiny-qwen3-moe")
+        with serving.Server(MODELS / "tiny-qwen3-moe", "--served-model-name", "m", *COMMON, "-dp", 2, "-ep",
+                            binary=PENSTOCK) as server:
+            streams = [server.connect() for _ in range(4)]
+            for stream in streams:
+                stream.request("POST", "/v1/completions", json.dumps({
+                    "model": "m", "prompt": PROMPTS[1], "max_tokens": 150, "ignore_eos": True, "stream": True}),
+                               {"Content-Type": "application/json"})
+                stream.getresponse().read(10)
+            with concurrent.futures.ThreadPoolExecutor(len(PROMPTS)) as pool:
+                texts = pool.map(lambda prompt: complete(server, prompt), PROMPTS)
+                for stream in streams:
+                    stream.close()
+                self.assertEqual(list(texts), expected)
+            server.request("POST", "/v1/completions", {"model": "m", "prompt": "a", "max_tokens": 1})
+            self.assertEqual(server.stop(), 0)
+
     def test_a_recorded_load_places_experts(self):
         with tempfile.TemporaryDirectory() as directory:
             path = pathlib.Path(directory) / "load.json"
