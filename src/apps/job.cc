@@ -27,6 +27,8 @@ namespace {
 Status AgreeOnInputs(const RunConfig& run, MpiWorld& world) {
   RETURN_IF_ERROR(world.Agree("the program (version and bytes)", ProgramFingerprint()));
   RETURN_IF_ERROR(world.Agree("the layout", LayoutName(run.layout)));
+  RETURN_IF_ERROR(world.Agree("--expert-placement and --num-redundant-experts",
+                              fmt::format("{} {}", run.experts.placement_file, run.experts.num_redundant)));
   const Result<std::string> model = CheckpointFingerprint(run.model_dir);
   RETURN_IF_ERROR(world.Share(model.ok() ? OkStatus() : model.status()));
   return world.Agree(fmt::format("the model in {}", run.model_dir), *model);

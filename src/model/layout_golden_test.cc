@@ -121,9 +121,14 @@ std::vector<Case> Cases() {
   const std::vector<Layout> layouts = {{{.tp = 2}},          {{.tp = 2}, true},          {{.pp = 2}},
                                        {{.pp = 2, .tp = 2}}, {{.pp = 2, .tp = 2}, true}, {{.pcp = 2}},
                                        {{.pp = 2, .pcp = 2}}};
+  const std::vector<Layout> spread = {{{.tp = 2, .expert_parallel = true}},
+                                      {{.tp = 2, .expert_parallel = true}, true},
+                                      {{.pcp = 2, .expert_parallel = true}}};
   std::vector<Case> cases;
   for (const std::string& model : models) {
     for (const Layout& layout : layouts) cases.push_back({model, layout});
+    if (model.find("moe") == model.npos && model.find("deepseek") == model.npos) continue;
+    for (const Layout& layout : spread) cases.push_back({model, layout});
   }
   return cases;
 }

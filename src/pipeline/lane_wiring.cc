@@ -107,6 +107,16 @@ WiredLanes WireSubmitter(int32_t num_stages, int32_t num_lanes, const RemoteRank
   return wired;
 }
 
+std::vector<int32_t> WorkersOf(const RemoteRanks& remote) {
+  const int32_t num_ranks = remote.map.layout.ranks_per_replica();
+  std::vector<int32_t> workers;
+  for (int32_t rank = remote.replica * num_ranks; rank < (remote.replica + 1) * num_ranks; ++rank) {
+    const int32_t process = remote.map.ProcessOf(rank);
+    if (process != 0 && (workers.empty() || workers.back() != process)) workers.push_back(process);
+  }
+  return workers;
+}
+
 std::vector<std::unique_ptr<Lane>> WireWorker(const RemoteRanks& remote) {
   std::vector<std::unique_ptr<Lane>> lanes(remote.map.layout.ranks_per_stage());
   for (size_t i = 0; i < lanes.size(); ++i) {

@@ -49,7 +49,10 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& option
                                                        .run_empty_steps = options.run_empty_steps},
                                     pipeline->wired_.lanes, pipeline->cancelled_);
   RETURN_IF_ERROR(pipeline->threads_->Start(make_rank));
-  if (options.remote) pipeline->ListenToWorkers();
+  if (options.remote) {
+    pipeline->ListenToWorkers();
+    pipeline->remote_counters_ = std::make_unique<RemoteCounters>(*options.remote);
+  }
   return pipeline;
 }
 
@@ -57,7 +60,7 @@ Pipeline::~Pipeline() {
   late_notices_.Close();
   if (late_notifier_.joinable()) late_notifier_.join();
   cancelled_.CancelAll();
-  if (options_.remote) SendStopOrder(*options_.remote);
+  if (options_.remote) SendOrder(*options_.remote, {.kind = Order::Kind::kStop});
   for (size_t lane = 0; lane < wired_.firsts.size(); ++lane) {
     if (wired_.firsts[lane] != nullptr) {
       wired_.firsts[lane]->Close();
@@ -127,6 +130,19 @@ void Pipeline::RemoteFirstEnded() {
   if (remote_first_.num_steps > 0) remote_first_.begin_us = now_us;
   lock.unlock();
   if (was_long) Notify();
+}
+
+RankCounters Pipeline::Counters() const {
+  constexpr int64_t kAnswerUs = 1'000'000;
+  RankCounters sum = threads_->live()->Counters();
+  if (remote_counters_ == nullptr) return sum;
+  const RemoteRanks& remote = *options_.remote;
+  // Its endpoint is this process's, whose ranks are of one replica.
+  if (remote.map.ProcessOf(remote.replica * remote.map.layout.ranks_per_replica()) == remote.process) {
+    sum.handover_bytes += remote.endpoint->sent_bytes();
+  }
+  sum.Add(Failure().ok() ? remote_counters_->Ask(kAnswerUs) : remote_counters_->Latest());
+  return sum;
 }
 
 void Pipeline::Finish(std::unique_ptr<StepResult> result) {
@@ -232,7 +248,7 @@ std::unique_ptr<StepResult> Pipeline::Poll() {
 
 void Pipeline::Cancel(SeqId seq) {
   cancelled_.Add(seq, last_submitted_);
-  if (options_.remote) SendCancelOrder(*options_.remote, seq, last_submitted_);
+  if (options_.remote) SendOrder(*options_.remote, {.seq = seq, .last_step_id = last_submitted_});
 }
 
 }  // namespace penstock

@@ -31,7 +31,9 @@
 #include "pipeline/cancel_set.h"
 #include "pipeline/lane_wiring.h"
 #include "pipeline/rank_threads.h"
+#include "pipeline/remote_counters.h"
 #include "plan/executor.h"
+#include "plan/rank_counters.h"
 
 namespace penstock {
 
@@ -76,6 +78,9 @@ class Pipeline : public Executor {
   void Fail(const Status& status);
   Status Failure() const override;
 
+  // What its ranks have counted. Those of other processes are asked, and have a second to answer. Any thread.
+  RankCounters Counters() const;
+
   // Of the steps that are submitted from now on.
   void SetSequenceParallelMinTokens(std::optional<int32_t> min_tokens);
 
@@ -114,6 +119,7 @@ class Pipeline : public Executor {
   WiredLanes wired_;
   const std::shared_ptr<Ear> ear_ = std::make_shared<Ear>();
   std::unique_ptr<RankThreads> threads_;
+  std::unique_ptr<RemoteCounters> remote_counters_;  // null: all ranks are in this process
 };
 
 }  // namespace penstock

@@ -86,6 +86,17 @@ void Fields(Io& io, StepResult& result) {
   io(step_id), io(tokens), io(prompt_logprobs), io(skipped), io(stamps);
 }
 
+template <typename Io>
+void Fields(Io& io, RankCounters& counters) {
+  io(counters.expert_tokens), io(counters.tp_bytes), io(counters.pcp_bytes), io(counters.ep_bytes);
+  io(counters.stage_bytes), io(counters.handover_bytes);
+}
+
+template <typename Io>
+void Fields(Io& io, CountersAnswer& answer) {
+  io(answer.question), io(answer.counters);
+}
+
 class Writer {
  public:
   template <typename T>
@@ -187,6 +198,19 @@ class Reader {
   Status status_;
 };
 
+// An order as it is sent.
+struct OrderFields {
+  int32_t replica = 0;
+  uint8_t kind = 0;
+  SeqId seq = 0;
+  uint64_t last_step_id = 0, question = 0;
+};
+
+template <typename Io>
+void Fields(Io& io, OrderFields& order) {
+  io(order.replica), io(order.kind), io(order.seq), io(order.last_step_id), io(order.question);
+}
+
 struct PacketFlags {
   bool has_result = false, sequence_parallel = false, is_void = false, has_own_rows = false;
 };
@@ -248,6 +272,39 @@ Result<StepResult> DecodeResult(std::span<const std::byte> bytes) {
   reader(result);
   RETURN_IF_ERROR(reader.Finish());
   return result;
+}
+
+std::vector<std::byte> EncodeOrder(const Order& order) {
+  Writer writer;
+  OrderFields fields{order.replica, static_cast<uint8_t>(order.kind), order.seq, order.last_step_id,
+                     order.question};
+  writer(fields);
+  return writer.Take();
+}
+
+Result<Order> DecodeOrder(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  OrderFields fields;
+  reader(fields);
+  if (fields.kind > static_cast<uint8_t>(Order::Kind::kCount)) {
+    reader.Fail(InvalidArgument("an order of kind {}", fields.kind));
+  }
+  RETURN_IF_ERROR(reader.Finish());
+  return Order{fields.replica, Order::Kind{fields.kind}, fields.seq, fields.last_step_id, fields.question};
+}
+
+std::vector<std::byte> EncodeCounters(const CountersAnswer& answer) {
+  Writer writer;
+  writer(const_cast<CountersAnswer&>(answer));
+  return writer.Take();
+}
+
+Result<CountersAnswer> DecodeCounters(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  CountersAnswer answer;
+  reader(answer);
+  RETURN_IF_ERROR(reader.Finish());
+  return answer;
 }
 
 }  // namespace penstock
