@@ -26,12 +26,12 @@ ENVIRONMENT = {**os.environ, "XDG_CACHE_HOME": CACHE.name}
 class Server:
     """A running server; a context manager that ends it."""
 
-    def __init__(self, model, *flags, binary=ROOT / "build/penstock", ready_s=120):
+    def __init__(self, model, *flags, binary=ROOT / "build/penstock", launcher=(), ready_s=120):
         self.port = free_port()
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")
         self.process = subprocess.Popen(
-            [str(binary), "serve", str(model), "--host", "127.0.0.1", "--port", str(self.port), *map(str, flags)],
-            stdout=self.log, stderr=subprocess.STDOUT, env=ENVIRONMENT)
+            [*launcher, str(binary), "serve", str(model), "--host", "127.0.0.1", "--port", str(self.port),
+             *map(str, flags)], stdout=self.log, stderr=subprocess.STDOUT, env=ENVIRONMENT)
         deadline = time.monotonic() + ready_s
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -54,9 +54,12 @@ class Server:
     def log_text(self):
         return pathlib.Path(self.log.name).read_text()
 
+    def ask_to_end(self):
+        self.process.send_signal(signal.SIGTERM)
+
     def stop(self):
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.ask_to_end()
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
