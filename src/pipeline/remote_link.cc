@@ -37,12 +37,12 @@ class RemoteInlet : public HeadInlet, public std::enable_shared_from_this<Remote
     const size_t capacity = hidden->size();
     from_.endpoint->PostReceive(
         from_.peer, from_.channel, MessageAssembler::kPieceBytes + 1, payload, capacity,
-        [self = shared_from_this(), hidden = std::move(hidden)](
-            std::span<const std::byte> header, size_t bytes) { self->Arrive(header, bytes, hidden); });
+        [self = shared_from_this(), hidden = std::move(hidden)](std::span<const std::byte> header, size_t) {
+          self->Arrive(header, hidden);
+        });
   }
 
-  void Arrive(std::span<const std::byte> header, size_t payload_bytes,
-              const std::shared_ptr<Buffer>& hidden) {
+  void Arrive(std::span<const std::byte> header, const std::shared_ptr<Buffer>& hidden) {
     auto message = assembler_.Add(header);
     if (!message.ok()) return on_error_(message.status());
     if (!*message) return Post(hidden);
@@ -50,7 +50,6 @@ class RemoteInlet : public HeadInlet, public std::enable_shared_from_this<Remote
     Result<StagePacket> packet = DecodePacket((*message)->bytes);
     if (!packet.ok()) return on_error_(packet.status().WithContext("a step from another rank"));
     packet->hidden = std::move(*hidden);
-    packet->hidden_is_own_rows = payload_bytes > 0;
     packet->recv_us = NowUs();
     arrived_.Push(*std::move(packet));
   }

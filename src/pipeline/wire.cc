@@ -173,12 +173,12 @@ class Reader {
 };
 
 struct PacketFlags {
-  bool has_result = false, sequence_parallel = false, is_void = false;
+  bool has_result = false, sequence_parallel = false, is_void = false, has_rows = false;
 };
 
 template <typename Io>
 void Fields(Io& io, PacketFlags& flags) {
-  io(flags.has_result), io(flags.sequence_parallel), io(flags.is_void);
+  io(flags.has_result), io(flags.sequence_parallel), io(flags.is_void), io(flags.has_rows);
 }
 
 Status CheckChunk(const Chunk& chunk) {
@@ -193,7 +193,8 @@ Status CheckChunk(const Chunk& chunk) {
 
 std::vector<std::byte> EncodePacket(const StagePacket& packet) {
   Writer writer;
-  PacketFlags flags{packet.result != nullptr, packet.sequence_parallel, packet.is_void};
+  PacketFlags flags{packet.result != nullptr, packet.sequence_parallel, packet.is_void,
+                    packet.own_rows.data != nullptr};
   writer(flags);
   writer(*packet.step);
   if (packet.result != nullptr) writer(*packet.result);
@@ -210,6 +211,7 @@ Result<StagePacket> DecodePacket(std::span<const std::byte> bytes) {
   if (flags.has_result) reader(*(packet.result = std::make_unique<StepResult>()));
   packet.sequence_parallel = flags.sequence_parallel;
   packet.is_void = flags.is_void;
+  packet.hidden_is_own_rows = flags.has_rows;
   for (const Chunk& chunk : packet.step->chunks) reader.Fail(CheckChunk(chunk));
   RETURN_IF_ERROR(reader.Finish());
   return packet;
