@@ -91,6 +91,10 @@ class Lane {
   Lane(int32_t num_stages, std::shared_ptr<FirstInlet> first, std::unique_ptr<PacketOutlet> tail,
        std::function<void()> notify, int64_t told_step_us);
 
+  // `tell` is called when the lane's first stage has handed a step on. Before the lane is used, and not with
+  // the constructor that has a `notify`.
+  void TellOfFirst(std::function<void()> tell);
+
   int32_t first_stage() const { return first_stage_; }
   int32_t num_stages() const { return static_cast<int32_t>(between_.size()) + 1; }
   HeadInlet& head() { return *head_; }
@@ -98,11 +102,13 @@ class Lane {
   PacketOutlet& Outlet(int32_t stage);
 
  private:
+  PacketOutlet& AfterFirst();
+
   const int32_t first_stage_;
   const std::shared_ptr<HeadInlet> head_;
   const std::unique_ptr<PacketOutlet> tail_;
   std::vector<std::unique_ptr<PacketQueue>> between_;  // [num_stages - 1]
-  std::unique_ptr<FirstOutlet> first_outlet_;          // null: not needed
+  std::unique_ptr<PacketOutlet> first_outlet_;         // null: not needed
 };
 
 }  // namespace penstock

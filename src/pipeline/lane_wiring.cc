@@ -26,24 +26,6 @@ class ResultOutlet : public PacketOutlet {
   const std::shared_ptr<HeadInlet> head_;
 };
 
-// Beyond stage 0, away from process 0, which is told that a step has ended there.
-class TellingOutlet : public PacketOutlet {
- public:
-  TellingOutlet(const RemoteRanks& remote, std::unique_ptr<PacketOutlet> next)
-      : to_{remote.endpoint, 0, kNewsChannel}, replica_(remote.replica), next_(std::move(next)) {}
-
-  void Push(StagePacket packet) override {
-    next_->Push(std::move(packet));
-    SendMessage(to_, std::as_bytes(std::span(&replica_, 1)), nullptr, 0, {});
-  }
-  void Close() override { next_->Close(); }
-
- private:
-  const RemoteEnd to_;
-  const int32_t replica_;
-  const std::unique_ptr<PacketOutlet> next_;
-};
-
 class LaneWiring {
  public:
   LaneWiring(const RemoteRanks& remote, int32_t lane)
@@ -132,10 +114,11 @@ std::vector<std::unique_ptr<Lane>> WireWorker(const RemoteRanks& remote) {
     if (wiring.count() == 0) continue;
     std::shared_ptr<HeadInlet> head = wiring.Head();
     std::unique_ptr<PacketOutlet> tail = wiring.Tail(head, nullptr);
-    if (i == 0 && wiring.first() == 0 && wiring.count() == 1) {
-      tail = std::make_unique<TellingOutlet>(remote, std::move(tail));
-    }
     lanes[i] = std::make_unique<Lane>(wiring.first(), wiring.count(), std::move(head), std::move(tail));
+    if (i > 0 || wiring.first() > 0) continue;
+    lanes[i]->TellOfFirst([to = RemoteEnd{remote.endpoint, 0, kNewsChannel}, replica = remote.replica] {
+      SendMessage(to, std::as_bytes(std::span(&replica, 1)), nullptr, 0, {});
+    });
   }
   return lanes;
 }
