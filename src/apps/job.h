@@ -27,12 +27,19 @@
 
 namespace penstock {
 
+struct JobStart {
+  MpiLaunch launch;
+  int64_t connect_limit_us = 120'000'000;
+  std::string command = {};  // with its flags: the same on all processes
+  Status ready = {};         // this process's: an error is one of all
+};
+
 class Job {
  public:
   // *job stays null where this process is alone. An error is that of all processes; *job may be there then:
   // when it goes, the launcher may end the others, so that what is to be said should be said before.
-  static Status Start(const RunConfig& run, const MpiLaunch& launch, int64_t connect_limit_us,
-                      std::unique_ptr<Job>* job);
+  // `run` is not looked at where start.ready is an error.
+  static Status Start(const RunConfig& run, const JobStart& start, std::unique_ptr<Job>* job);
   // Lets go of MPI where Done() was called, or all processes have the same error; else ends all of them with
   // exit code 1.
   ~Job();
@@ -44,6 +51,9 @@ class Job {
   // The cores that this process's ranks may use: of those that all processes of this machine may use, its
   // share.
   const std::vector<int>& cores() const { return cores_; }
+  // How many cores that is a share of, and how many processes share them.
+  size_t num_shared_cores() const { return num_shared_cores_; }
+  int num_sharing_processes() const { return num_sharing_processes_; }
   // What this process's clock is ahead of process 0's.
   int64_t clock_offset_us() const { return world_->ClockOffsetUs(process()); }
   // Whether a process runs on this machine.
@@ -79,6 +89,8 @@ class Job {
   const ProcessMap map_;
   const bool synchronous_sends_;
   std::vector<int> cores_;
+  size_t num_shared_cores_ = 0;
+  int num_sharing_processes_ = 1;
   std::unique_ptr<Communicator> all_;
   std::unique_ptr<MessageEndpoint> endpoint_;
   std::unique_ptr<PeerWatch> watch_;
