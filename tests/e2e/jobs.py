@@ -24,6 +24,13 @@ def why_no_mpi():
     return None
 
 
+def run_job(num_processes, *words, mpi_flags=(), timeout=60):
+    """What a command that ends by itself has said, and its exit code."""
+    command = [*MPIRUN, "-n", num_processes, *mpi_flags, BINARY, *words, *JOB_FLAGS]
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=timeout,
+                          env=ENVIRONMENT)
+
+
 def is_running(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
