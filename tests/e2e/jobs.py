@@ -39,30 +39,24 @@ def is_running(pid):
         return False
 
 
-def ranks_below(pid):
-    """rank -> process id, of the penstock processes that mpirun has started below the process `pid`."""
-    parents, ranks = {}, {}
+def ranks_on(port):
+    """rank -> process id, of the penstock processes that an MPI launcher has started with `--port PORT`."""
+    ranks = {}
     for folder in pathlib.Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         try:
-            parents[int(folder.name)] = int((folder / "stat").read_text(errors="replace").rsplit(")", 1)[1].split()[1])
-        except OSError:
-            pass
-    for child in parents:
-        ancestor = parents[child]
-        while ancestor not in (0, pid):
-            ancestor = parents.get(ancestor, 0)
-        if ancestor != pid:
-            continue
-        try:
-            is_ours = "penstock" in os.readlink(f"/proc/{child}/exe")
-            variables = pathlib.Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"serve" not in words or str(port).encode() not in words:
+                continue
+            if "penstock" not in os.readlink(folder / "exe"):
+                continue
+            variables = (folder / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        numbers = [int(text.partition(b"=")[2]) for text in variables if text.startswith(b"OMPI_COMM_WORLD_RANK=")]
-        if is_ours and numbers:
-            ranks[numbers[0]] = child
+        for text in variables:
+            if text.startswith(b"OMPI_COMM_WORLD_RANK="):
+                ranks[int(text.partition(b"=")[2])] = int(folder.name)
     return ranks
 
 
@@ -78,17 +72,28 @@ def all_gone(pids, seconds=10):
 class Job(Server):
     """A server of several processes."""
 
-    def __init__(self, num_processes, model, *flags, mpi_flags=(), launcher=None, **more):
+    def __init__(self, num_processes, model, *flags, mpi_flags=(), launcher=None, network=None, **more):
+        """network: the name of the network namespace of process 0, "{pid}" standing for the launcher's id."""
         self.num_processes = num_processes
+        self.network = network
         self.pids = {}
         super().__init__(model, *JOB_FLAGS, *flags,
                          launcher=launcher or [*MPIRUN, "-n", str(num_processes), *mpi_flags], **more)
-        self.pids = ranks_below(self.process.pid)
+        self.pids = ranks_on(self.port)
         assert sorted(self.pids) == list(range(num_processes)), self.pids
+
+    @property
+    def namespace(self):
+        return self.network.format(pid=self.process.pid) if self.network else None
+
+    def is_ready(self):
+        if not self.network:
+            return super().is_ready()
+        return "Application startup complete" in self.log_text()
 
     def ask_to_end(self):
         """The signal goes to rank 0: mpirun would give all ranks two seconds."""
-        pid = self.pids.get(0) or ranks_below(self.process.pid).get(0)
+        pid = self.pids.get(0) or ranks_on(self.port).get(0)
         if pid is not None and is_running(pid):
             os.kill(pid, signal.SIGTERM)
         else:
@@ -96,7 +101,18 @@ class Job(Server):
 
     def stop(self):
         code = super().stop()
-        for pid in self.pids.values():  # a failed test leaves nothing behind
+        self.kill_all()
+        return code
+
+    def kill_all(self):
+        """A failed test leaves nothing behind."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        for pid in self.pids.values():
             if is_running(pid):
                 os.kill(pid, signal.SIGKILL)
-        return code
+        try:
+            return self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()

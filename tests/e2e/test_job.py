@@ -19,7 +19,7 @@ import tempfile
 import time
 import unittest
 
-from jobs import BINARY, JOB_FLAGS, MPIRUN, Job, all_gone, ranks_below, run_job, why_no_mpi
+from jobs import BINARY, JOB_FLAGS, MPIRUN, Job, all_gone, ranks_on, run_job, why_no_mpi
 from serving import ENVIRONMENT, ROOT, Server, free_port
 
 ALL = "--all" in sys.argv
@@ -162,13 +162,14 @@ class ServingTest(JobTestCase):
 class RefusedTest(JobTestCase):
     """What cannot run is one line of rank 0, and an end of all."""
 
-    def refused(self, command, *expected_words, others_may_speak=False):
+    def refused(self, command, *expected_words):
         begun = time.monotonic()
+        port = command[command.index("--port") + 1]
         job = subprocess.Popen([*MPIRUN, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env=ENVIRONMENT)
         pids = set()
         while job.poll() is None and time.monotonic() - begun < 20:
-            pids |= set(ranks_below(job.pid).values())
+            pids |= set(ranks_on(port).values())
             time.sleep(0.02)
         if job.poll() is None:
             job.kill()
