@@ -171,6 +171,7 @@ void Job::OnLost(std::function<void(const Status& status)> on_lost) {
 // Process 0 stays for a while when its clients have been answered: an end of its own would be taken by the
 // launcher for the cause, and that can only be known to it after some time that another machine is gone.
 void Job::Lost(const Status& status) {
+  lost_ = true;
   std::unique_lock lock(mutex_);
   const auto on_lost = on_lost_;
   lock.unlock();
@@ -179,6 +180,10 @@ void Job::Lost(const Status& status) {
   std::this_thread::sleep_for(leads() ? kLeaderLinger : kWorkerLinger);
   if (leads()) LogError("The job ends: its supervisor may start it again.");
   std::_Exit(1);
+}
+
+void Job::StayIfLost() const {
+  while (lost_) std::this_thread::sleep_for(kWorkerLinger);
 }
 
 // mpirun sends SIGCONT to all as soon as one has died.

@@ -76,8 +76,18 @@ class Job {
   // the other for ever. It may take a second: then the launcher kills what is left.
   void OnLost(std::function<void(const Status& status)> on_lost);
 
+  // The same end for another reason.
+  [[noreturn]] void End(const Status& status) { Lost(status); }
+
+  // Does not return where a process has been lost: this one then ends by itself, and answers clients until
+  // then, also when the launcher tells it to end.
+  void StayIfLost() const;
+
   // All has gone well: the processes will come to the end together.
-  void Done() { done_ = true; }
+  void Done() {
+    OnLost(nullptr);
+    done_ = true;
+  }
 
  private:
   Job(std::unique_ptr<MpiWorld> world, ProcessMap map, bool synchronous_sends);
@@ -96,6 +106,7 @@ class Job {
   std::unique_ptr<PeerWatch> watch_;
   std::mutex mutex_;
   std::function<void(const Status&)> on_lost_;  // GUARDED_BY(mutex_)
+  std::atomic<bool> lost_{false};
   std::atomic<bool> done_{false};
   std::atomic<bool> ending_{false};
   std::thread hints_;
