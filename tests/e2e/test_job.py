@@ -22,6 +22,9 @@ import unittest
 from jobs import BINARY, JOB_FLAGS, MPIRUN, Job, all_gone, ranks_on, run_job, why_no_mpi
 from serving import ENVIRONMENT, ROOT, Server, free_port
 
+sys.path.insert(0, str(ROOT / "tests/net"))
+import chaos  # noqa: E402
+
 ALL = "--all" in sys.argv
 sys.argv = [word for word in sys.argv if word != "--all"]
 MODELS = pathlib.Path(sys.argv.pop(1)) if len(sys.argv) > 1 else ROOT / "build/test_models"
@@ -158,6 +161,13 @@ class ServingTest(JobTestCase):
         job = run_job(2, *words, "-pp", 2)
         self.assertEqual((job.returncode, job.stdout), (0, alone.stdout), job.stderr)
 
+    def test_bench_latency(self):
+        job = run_job(2, "bench", "latency", MODELS / self.MODEL, "-pp", 2, "--input-len", 200, "--output-len", 2,
+                      "--batch-size", 1, "--num-iters", 2, "--num-iters-warmup", 1, "--json")
+        self.assertEqual(job.returncode, 0, job.stderr)
+        report = json.loads(job.stdout)
+        self.assertEqual((len(report["latencies"]), len(report["stage_busy_share"])), (2, 2))
+
 
 class RefusedTest(JobTestCase):
     """What cannot run is one line of rank 0, and an end of all."""
@@ -225,6 +235,26 @@ class RefusedTest(JobTestCase):
             words = self.serve(2, "tiny-llama", "-pp", 2)
             words[words.index("--port") + 1] = port
             self.refused([*words, "--host", "127.0.0.1"], str(port))
+
+
+class LostRankTest(JobTestCase):
+    """tests/net/chaos.py says what is expected, and does it more often."""
+
+    def lose(self, kind, rank, **more):
+        report = chaos.lose(kind, rank, 0.5, MODELS / "tiny-qwen3", **more)
+        self.assertEqual(report.problems, [], getattr(report, "log", ""))
+        return report
+
+    def test_killed(self):
+        report = self.lose("kill", 2)
+        self.assertGreater(report.errors, 0)
+
+    def test_stopped(self):
+        self.lose("stop", 1, processes=2, flags=("-pp", 2))
+
+    def test_rank_0_killed(self):
+        report = self.lose("kill", 0, processes=2, flags=("-tp", 2))
+        self.assertLess(report.gone_s, 10)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/e2e"))
-from jobs import Job, all_gone, ranks_on  # noqa: E402
+from jobs import Job, all_gone, is_running  # noqa: E402
 
 FLAGS = ("--max-model-len", 2048, "--max-num-batched-tokens", 256, "--num-gpu-blocks-override", 256)
 MAX_TOKENS = 200
@@ -192,19 +192,16 @@ def judge(report, clients, lost_at, leader_gone_at):
         report.problems.append("no client was told")
 
 
-def lose(kind, rank, after_s, model, flags=("-pp", 2, "-tp", 2), processes=4, served=None):
-    """One run. `served`: called with the job before anything is lost."""
-    namespace, options = None, {}
+def lose(kind, rank, after_s, model, flags=("-pp", 2, "-tp", 2), processes=4):
+    """One run."""
+    options = {}
     if kind == "cut":
         script = [str(ROOT / "tests/net/two_hosts.sh"), "--ranks", str(processes), "--cut-after", str(after_s + 4)]
         options["launcher"] = [*script, *KEEPALIVE, "--"]
     job = Job(processes, model, *FLAGS, *flags, network="pstk-a-{pid}" if kind == "cut" else None, **options)
     report = Report(kind, rank)
     try:
-        if served:
-            served(job)
-        namespace = job.namespace
-        clients = Clients(job.port, model, namespace)
+        clients = Clients(job.port, model, job.namespace)
         if kind == "cut":
             job.wait_for(lambda: "cut at " in job.log_text(), after_s + 10)
             lost_at = float(job.log_text().split("cut at ")[1].split()[0])
@@ -215,9 +212,7 @@ def lose(kind, rank, after_s, model, flags=("-pp", 2, "-tp", 2), processes=4, se
         deadline = time.time() + 25
         leader_gone_at = None
         while job.process.poll() is None and time.time() < deadline:
-            if leader_gone_at is None and not all_gone([job.pids[0]], 0):
-                pass
-            elif leader_gone_at is None:
+            if leader_gone_at is None and not is_running(job.pids[0]):
                 leader_gone_at = time.time()
             time.sleep(0.02)
         report.exit_code = job.process.poll()
