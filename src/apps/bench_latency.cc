@@ -14,6 +14,7 @@
 #include "apps/engine_factory.h"
 #include "apps/latency_report.h"
 #include "apps/profile_report.h"
+#include "apps/rank_report.h"
 #include "base/log.h"
 
 namespace penstock {
@@ -81,6 +82,7 @@ Status ComparePolicies(const CommandSetup& setup, EnginePlan plan, const BenchOp
           num_warmup, num_iters);
   ASSIGN_OR_RETURN(const PolicyReport report,
                    MeasurePolicies(setup.run, model, cost, options, num_warmup, num_iters));
+  RETURN_IF_ERROR(RecordExpertLoad(setup.run, model));
   return Print(setup.flags, PolicyText(report), PolicyJson(report));
 }
 
@@ -113,6 +115,7 @@ Status MeasureLatency(const CommandSetup& setup, EnginePlan plan, const BenchOpt
     ASSIGN_OR_RETURN(LatencySample sample, RunBenchIteration(*running.engine, requests));
     if (i >= num_warmup) report.samples.push_back(std::move(sample));
   }
+  RETURN_IF_ERROR(RecordExpertLoad(setup.run, running));
   RETURN_IF_ERROR(WriteTimeline(setup.run.trace_file, *running.engine));
   const std::vector<StageProfile> profiles = TakeProfiles(running);
   Json json = LatencyJson(report);

@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <sstream>
 
 #include "apps/bench_workload.h"
 #include "apps/commands.h"
@@ -33,12 +34,22 @@ struct LayoutBench {
   BenchWorkload workload;
 };
 
+// Names may stand in several words, or in one with commas.
+std::vector<std::string> SplitNames(const std::vector<std::string>& words) {
+  std::vector<std::string> names;
+  for (const std::string& word : words) {
+    std::istringstream parts(word);
+    for (std::string name; std::getline(parts, name, ',');) names.push_back(name);
+  }
+  return names;
+}
+
 Result<LayoutBench> ReadBench(const CommandSetup& setup) {
   const ParsedFlags& flags = setup.flags;
   LayoutBench bench;
   const auto num_ranks = static_cast<int32_t>(flags.Int("ranks"));
   bench.chosen = flags.Given("layouts");
-  for (const std::string& name : flags.List("layouts")) {
+  for (const std::string& name : SplitNames(flags.List("layouts"))) {
     ASSIGN_OR_RETURN(const ParallelLayout layout, ParseLayout(name));
     if (layout.world_size() != num_ranks) {
       return InvalidArgument("--layouts: {} has {} ranks, expected --ranks {}", name, layout.world_size(),

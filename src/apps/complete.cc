@@ -11,6 +11,7 @@
 #include "apps/commands.h"
 #include "apps/engine_factory.h"
 #include "apps/output_queue.h"
+#include "apps/rank_report.h"
 #include "base/log.h"
 
 namespace penstock {
@@ -144,7 +145,7 @@ Status Complete(const CommandSetup& setup) {
   fmt::print(stderr, "prompt: {} tokens, time to first token {:.1f} ms; output: {} tokens, {:.1f} tokens/s\n",
              completion.last.num_prompt_tokens, completion.first_token_s() * 1000,
              completion.last.num_output_tokens, completion.tokens_per_second());
-  return OkStatus();
+  return RecordExpertLoad(setup.run, running);
 }
 
 }  // namespace

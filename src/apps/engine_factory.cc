@@ -64,7 +64,6 @@ Result<std::unique_ptr<Pipeline>> LoadPipeline(const RunConfig& run, const Engin
   if (InLockStep(plan)) {
     options.told_step_us = 0;
     options.run_empty_steps = true;
-    options.sequence_parallel_min_tokens = run.sequence_parallel_min_tokens;
   }
   Result<std::unique_ptr<Pipeline>> pipeline = [&] {
     Progress progress("Loading weights");
@@ -103,16 +102,15 @@ Result<std::vector<std::unique_ptr<Pipeline>>> LoadPipelines(
   return pipelines;
 }
 
+// `replicas` become the pipelines behind the executors.
 Result<std::vector<std::unique_ptr<Executor>>> LoadReplicas(
-    const RunConfig& run, const EnginePlan& plan, const std::vector<std::unique_ptr<OpProfile>>& profiles) {
+    const RunConfig& run, const EnginePlan& plan, const std::vector<std::unique_ptr<OpProfile>>& profiles,
+    std::vector<const Pipeline*>* replicas) {
   ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Pipeline>> pipelines, LoadPipelines(run, plan, profiles));
-  // Alone, a pipeline in lock step would wait for the others for ever.
-  for (const auto& pipeline : pipelines) {
-    if (!InLockStep(plan)) RETURN_IF_ERROR(ChooseSequenceParallel(run, plan, *pipeline));
-  }
+  std::vector<Pipeline*> all;
+  for (const auto& pipeline : pipelines) all.push_back(pipeline.get());
+  replicas->assign(all.begin(), all.end());
   if (plan.job != nullptr) {
-    std::vector<Pipeline*> all;
-    for (const auto& pipeline : pipelines) all.push_back(pipeline.get());
     // Every request ends with that, and no later one begins.
     plan.job->OnLost([all](const Status& status) {
       for (Pipeline* const pipeline : all) pipeline->Fail(status);
@@ -120,9 +118,14 @@ Result<std::vector<std::unique_ptr<Executor>>> LoadReplicas(
   }
   std::vector<std::unique_ptr<Executor>> executors(std::make_move_iterator(pipelines.begin()),
                                                    std::make_move_iterator(pipelines.end()));
-  if (!InLockStep(plan)) return executors;
-  LogInfo("Experts are spread over {} replicas: they run in lock step", plan.layout.dp);
-  return MakeLockStep(std::move(executors));
+  if (InLockStep(plan)) {
+    LogInfo("Experts are spread over {} replicas: they run in lock step", plan.layout.dp);
+    executors = MakeLockStep(std::move(executors));
+  }
+  std::vector<Executor*> views;
+  for (const auto& executor : executors) views.push_back(executor.get());
+  RETURN_IF_ERROR(ChooseSequenceParallel(run, plan, all, views));
+  return executors;
 }
 
 void LogKvCache(const EnginePlan& plan) {
@@ -146,7 +149,7 @@ Result<LoadedModel> LoadModelForEngine(const RunConfig& run, EnginePlan plan) {
       loaded.profiles.push_back(std::make_unique<OpProfile>());
   }
   ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Executor>> pipelines,
-                   LoadReplicas(run, loaded.plan, loaded.profiles));
+                   LoadReplicas(run, loaded.plan, loaded.profiles, &loaded.replicas));
   loaded.pipeline = std::move(pipelines[0]);
   loaded.more_pipelines.assign(std::make_move_iterator(pipelines.begin() + 1),
                                std::make_move_iterator(pipelines.end()));
@@ -198,6 +201,7 @@ Result<RunningEngine> StartEngine(const RunConfig& run, EnginePlan plan) {
   RunningEngine running;
   ASSIGN_OR_RETURN(static_cast<LoadedModel&>(running), LoadModelForEngine(run, std::move(plan)));
   ASSIGN_OR_RETURN(running.cost, ObtainPipelineCost(run, running.plan, *running.pipeline));
+  for (const Pipeline* const replica : running.replicas) running.measured.push_back(replica->Counters());
   ASSIGN_OR_RETURN(running.engine, MakeReplicas(run, running, running.cost));
   if (Job* const job = running.plan.job; job != nullptr) {
     running.stall_watch = std::make_unique<StallWatch>(

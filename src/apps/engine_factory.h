@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "engine/token_text.h"
 #include "kernels/profile/op_profile.h"
+#include "pipeline/pipeline.h"
 #include "plan/executor.h"
 #include "plan/make_chunk_planner.h"
 #include "text/tokenizer.h"
@@ -29,6 +30,9 @@ struct LoadedModel {
   std::vector<std::unique_ptr<OpProfile>> profiles;       // [num_stages] where run.profile_ops, else empty
   std::unique_ptr<Executor> pipeline;                     // of replica 0
   std::vector<std::unique_ptr<Executor>> more_pipelines;  // of the others
+  std::vector<const Pipeline*> replicas;                  // what is behind these
+  // Of each replica, what it had counted when it began to serve: by steps that measured it.
+  std::vector<RankCounters> measured;
 };
 
 // Loads the weights, with a bar and vLLM's lines in the log.

@@ -6,6 +6,7 @@
 #include "apps/auto_partition.h"
 #include "apps/host_memory.h"
 #include "base/affinity.h"
+#include "base/json.h"
 #include "base/thread_team.h"
 #include "kernels/kernels.h"
 #include "model/check_share.h"
@@ -38,7 +39,8 @@ Result<int32_t> ResolveMaxModelLen(const RunConfig& run, const ModelConfig& mode
 }
 
 // Of every rank of the world.
-std::vector<LayerRange> MakeRanges(const ParallelLayout& layout, const std::vector<int32_t>& layers) {
+std::vector<LayerRange> MakeRanges(const EnginePlan& plan, const std::vector<int32_t>& layers) {
+  const ParallelLayout& layout = plan.layout;
   std::vector<int32_t> begins = {0};
   for (const int32_t count : layers) begins.push_back(begins.back() + count);
   std::vector<LayerRange> ranges;
@@ -46,6 +48,7 @@ std::vector<LayerRange> MakeRanges(const ParallelLayout& layout, const std::vect
     const int32_t stage = CoordsOf(layout, rank).pp;
     ranges.push_back(
         {begins[stage], begins[stage + 1], stage == 0, stage + 1 == layout.pp, ShareOf(layout, rank)});
+    ranges.back().share.experts = plan.experts.get();
   }
   return ranges;
 }
@@ -55,15 +58,15 @@ Status CutLayers(const RunConfig& run, EnginePlan* plan) {
   const int32_t num_layers = plan->model.num_layers;
   if (run.layer_partition.empty() || run.layer_partition == kAutoPartition) {
     ASSIGN_OR_RETURN(const std::vector<int32_t> layers, DefaultStagePartition(num_layers, run.layout.pp));
-    plan->ranges = MakeRanges(plan->layout, layers);
+    plan->ranges = MakeRanges(*plan, layers);
   } else {
     ASSIGN_OR_RETURN(const std::vector<int32_t> layers,
                      ParseStagePartition(run.layer_partition, num_layers, run.layout.pp));
-    plan->ranges = MakeRanges(plan->layout, layers);
+    plan->ranges = MakeRanges(*plan, layers);
   }
   if (run.layer_partition != kAutoPartition) return OkStatus();
   ASSIGN_OR_RETURN(const std::vector<int32_t> layers, AutoPartition(run, *plan));
-  plan->ranges = MakeRanges(plan->layout, layers);
+  plan->ranges = MakeRanges(*plan, layers);
   return OkStatus();
 }
 
@@ -115,6 +118,21 @@ Status CheckNumCores(const RunConfig& run, const EnginePlan& plan, size_t num_co
       num_ranks, LayoutName(plan.layout), num_cores, num_cores == 1 ? "" : "s");
 }
 
+// Sets plan->experts. `placement`: the text of --expert-placement.
+Status PlaceExperts(const RunConfig& run, const std::string& placement, EnginePlan* plan) {
+  if (run.experts.placement_file.empty()) return OkStatus();
+  if (plan->model.num_experts == 0) {
+    return InvalidArgument("--expert-placement {}: the model has no experts", run.experts.placement_file);
+  }
+  if (!plan->layout.expert_parallel) return OkStatus();
+  Result<ExpertPlacement> experts =
+      ParseExpertPlacement(placement, run.experts.placement_file, plan->model,
+                           ShareOf(plan->layout, 0).ep_size, run.experts.num_redundant);
+  if (!experts.ok()) return experts.status().WithContext("--expert-placement");
+  plan->experts = std::make_shared<const ExpertPlacement>(*std::move(experts));
+  return OkStatus();
+}
+
 // Sets plan->layout and cores. The model is known.
 Status PlanRanks(const RunConfig& run, EnginePlan* plan) {
   plan->layout = run.layout;
@@ -162,7 +180,7 @@ Status CheckKvDType(const EnginePlan& plan) {
 }
 
 // Until memory is planned.
-Status BeginPlan(const RunConfig& run, EnginePlan* plan) {
+Status BeginPlan(const RunConfig& run, const std::string& placement, EnginePlan* plan) {
   ASSIGN_OR_RETURN(plan->model, ReadModelConfig(run.model_dir, run.quantization));
   const DType stored = plan->model.stored_dtype == DType::kF32 ? DType::kF32 : DType::kBF16;
   plan->options.dtype = run.dtype.value_or(stored);
@@ -175,7 +193,8 @@ Status BeginPlan(const RunConfig& run, EnginePlan* plan) {
       static_cast<int32_t>(std::min<int64_t>(run.max_num_batched_tokens, most_tokens));
   plan->options.max_logit_rows =
       std::min({run.max_num_seqs, plan->options.max_batched_tokens, kMaxLogitRows});
-  return PlanRanks(run, plan);
+  RETURN_IF_ERROR(PlanRanks(run, plan));
+  return PlaceExperts(run, placement, plan);
 }
 
 Status PlanLayersAndMemory(const RunConfig& run, EnginePlan* plan) {
@@ -209,12 +228,25 @@ Status PlanInJob(RunConfig run, EnginePlan* plan) {
   return OkStatus();
 }
 
+// What --expert-placement names. Of a job, process 0's file: all processes must have the same placement.
+Result<std::string> ReadPlacement(const RunConfig& run, Job* job) {
+  Result<std::string> text = std::string();
+  if (!run.experts.placement_file.empty() && (job == nullptr || job->leads())) {
+    text = ReadTextFile(run.experts.placement_file);
+    if (!text.ok()) text = text.status().WithContext("--expert-placement");
+  }
+  if (job == nullptr) return text;
+  RETURN_IF_ERROR(job->Share(text.ok() ? OkStatus() : text.status()));
+  return job->FromLeader(*text);
+}
+
 }  // namespace
 
 Result<EnginePlan> PlanEngine(const RunConfig& run, Job* job) {
   EnginePlan plan;
   plan.job = job;
-  const Status begun = BeginPlan(run, &plan);
+  ASSIGN_OR_RETURN(const std::string placement, ReadPlacement(run, job));
+  const Status begun = BeginPlan(run, placement, &plan);
   if (job == nullptr) {
     RETURN_IF_ERROR(begun);
     RETURN_IF_ERROR(PlanLayersAndMemory(run, &plan));

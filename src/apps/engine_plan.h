@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "apps/memory_plan.h"
 #include "apps/run_config.h"
 #include "base/status.h"
+#include "model/expert_placement.h"
 #include "model/model.h"
 #include "plan/parallel_layout.h"
 
@@ -19,11 +21,12 @@ namespace penstock {
 // What is known before any weight is read.
 struct EnginePlan {
   ModelConfig model;
-  ModelOptions options;                 // dtype, block size and lengths as resolved
-  ParallelLayout layout;                // expert_parallel only where there are experts
-  std::vector<LayerRange> ranges;       // [world_size], with their shares
-  std::vector<std::vector<int>> cores;  // [world_size]
-  std::string kernels;                  // as --kernel-isa names them, "auto" resolved
+  ModelOptions options;                            // dtype, block size and lengths as resolved
+  ParallelLayout layout;                           // expert_parallel only where there are experts
+  std::shared_ptr<const ExpertPlacement> experts;  // of the ranks' shares; null: blocks
+  std::vector<LayerRange> ranges;                  // [world_size], with their shares
+  std::vector<std::vector<int>> cores;             // [world_size]
+  std::string kernels;                             // as --kernel-isa names them, "auto" resolved
   MemoryPlan memory;
   uint64_t free_bytes = 0;
   Job* job = nullptr;  // null: all ranks are in this process. It outlives the plan

@@ -55,6 +55,33 @@ TEST_F(EnginePlanTest, ExpertsAreSpreadOnlyWhereThereAreAny) {
   EXPECT_EQ(PlanEngine(Run({.tp = 2, .expert_parallel = true}))->ranges[1].share.ep_size, 1);
 }
 
+TEST_F(EnginePlanTest, ExpertsArePlacedByWhatWasRecorded) {
+  testing::TempDir dir;
+  testing::WriteTinyModel(dir, testing::TinyConfig("qwen3_moe"));
+  RunConfig run = Run({.tp = 2, .expert_parallel = true});
+  run.model_dir = dir.path();
+  const uint64_t even_bytes = PlanEngine(run)->memory.weight_bytes;
+  EXPECT_EQ(PlanEngine(run)->ranges[0].share.experts, nullptr);
+  run.experts.placement_file = dir.path() + "/load.json";
+  run.experts.num_redundant = 2;
+  EXPECT_EQ(PlanEngine(run).status().code(), StatusCode::kNotFound);
+  dir.Write("load.json", R"({"num_experts": 8, "layers": {"2": [1, 1, 9, 1, 1, 1, 1, 1]}})");
+  const EnginePlan plan = *PlanEngine(run);
+  const ExpertPlacement* const experts = plan.ranges[1].share.experts;
+  ASSERT_NE(experts, nullptr);
+  EXPECT_EQ(experts, plan.experts.get());
+  EXPECT_EQ(experts->RanksOf(2, 2).size(), 2u);
+  EXPECT_EQ(experts->RanksOf(0, 2).size(), 1u) << "of layer 0 nothing is known";
+  EXPECT_GT(plan.memory.weight_bytes, even_bytes) << "copies take memory";
+  dir.Write("load.json", R"({"num_experts": 8, "layers": {"1": [1, 1, 9, 1, 1, 1, 1, 1]}})");
+  EXPECT_EQ(PlanEngine(run).status().message(),
+            "--expert-placement: " + run.experts.placement_file +
+                ": layer 1 has counts, expected only layers of the model that have experts");
+  run.model_dir = dir_.path();
+  EXPECT_EQ(PlanEngine(run).status().message(),
+            "--expert-placement " + run.experts.placement_file + ": the model has no experts");
+}
+
 TEST_F(EnginePlanTest, LanesTakeMemoryOfTheirOwn) {
   const auto activations = [&](const ParallelLayout& layout) {
     return PlanEngine(Run(layout))->memory.activation_bytes;
@@ -65,7 +92,7 @@ TEST_F(EnginePlanTest, LanesTakeMemoryOfTheirOwn) {
 
 TEST_F(EnginePlanTest, RefusesWhatDoesNotDivideAndTooManyRanks) {
   EXPECT_EQ(PlanEngine(Run({.tp = 3})).status().message(),
-            "tensor parallel size 3: the model's num_attention_heads is 4, expected a multiple of 3");
+            "--tensor-parallel-size 3: the model's num_attention_heads is 4, expected a multiple of 3");
   EXPECT_EQ(PlanEngine(Run({.pp = 5})).status().code(), StatusCode::kInvalidArgument);
   const size_t num_cores = UsableCores().size();
   RunConfig run = Run({.pcp = static_cast<int32_t>(num_cores + 1)});

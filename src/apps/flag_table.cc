@@ -51,6 +51,26 @@ constexpr FlagSpec kImplementedFlags[] = {
     {"enable-expert-parallel", "-ep", kBool, kDo, "ParallelConfig", "false",
      "Spread whole experts over the ranks of a stage, in place of cutting each of them among the "
      "tensor-parallel ranks."},
+    {"expert-placement", "", kString, kDo, "penstock", "",
+     "With --enable-expert-parallel: a file that says which ranks hold which experts: a load that "
+     "--record-expert-load wrote, by which experts are placed so that ranks have the same to do, or an "
+     "expert "
+     "map of vLLM-Ascend (expert_map_path). Of several processes, process 0's file. Unset: blocks of "
+     "neighbouring experts. Also read from --additional-config.eplb_config.expert_map_path."},
+    {"num-redundant-experts", "", kInt, kDo, "penstock", "0",
+     "With a recorded load: experts of each layer that are held once more, the most wanted first. Also read "
+     "from --eplb-config and --additional-config.eplb_config (num_redundant_experts).",
+     "", 0, 1 << 20},
+    {"record-expert-load", "", kString, kDo, "penstock", "",
+     "Write how many tokens were routed to each expert to this file (JSON) at the end. Also read from "
+     "--additional-config.eplb_config.expert_map_record_path."},
+    {"enable-eplb", "", kBool, kDo, "ParallelConfig", "false",
+     "vLLM's switch. Here experts are placed once, at start, by --expert-placement, and not moved while "
+     "running; their load is always counted (/metrics, --record-expert-load)."},
+    {"eplb-config", "", kJson, kDo, "ParallelConfig", "",
+     "JSON of vLLM: num_redundant_experts, as --num-redundant-experts; the keys that say how experts are "
+     "moved "
+     "while running have no effect."},
     {"enable-sequence-parallel", "", kBool, kDo, "penstock", "false",
      "With --tensor-parallel-size: between layers each rank has its share of the tokens only, in steps that "
      "are large enough for that to pay. Also read from VLLM_ASCEND_ENABLE_FLASHCOMM1 and "
@@ -137,7 +157,8 @@ constexpr FlagSpec kImplementedFlags[] = {
      "in $XDG_CACHE_HOME/penstock or ~/.cache/penstock."},
     {"additional-config", "", kJson, kDo, "VllmConfig", "",
      "JSON of vLLM-Ascend; known: scheduler_config with profiling_chunk_config (enabled, smooth_factor, "
-     "min_chunk, need_timing, max_fit_chunk), also outside of it."},
+     "min_chunk, need_timing, max_fit_chunk), also outside of it; enable_flashcomm1; eplb_config "
+     "(expert_map_path, expert_map_record_path, num_redundant_experts)."},
     {"log-level", "", kString, kDo, "LoggingConfig", "",
      "debug, info, warning or error. Unset: VLLM_LOGGING_LEVEL, else info.",
      "debug|info|warning|error|critical|trace"},

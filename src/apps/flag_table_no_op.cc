@@ -37,7 +37,7 @@ constexpr FlagSpec kNoOpFlags[] = {
     {"enable-ep-weight-filter", "", kBool, kNothing, "ParallelConfig", "",
      "a rank reads only its own tensors"},
     {"all2all-backend", "", kString, kNothing, "ParallelConfig", "", "there is one way to exchange tokens"},
-    {"expert-placement-strategy", "", kString, kNothing, "ParallelConfig", "", "there is one placement"},
+    {"expert-placement-strategy", "", kString, kNothing, "ParallelConfig", "", "see --expert-placement"},
     {"disable-custom-all-reduce", "", kBool, kNothing, "ParallelConfig", "", "there is one all-reduce"},
     {"disable-nccl-for-dp-synchronization", "", kBool, kNothing, "ParallelConfig", "", "there is no NCCL"},
     {"distributed-timeout-seconds", "", kInt, kNothing, "ParallelConfig", "", "there are no remote ranks"},

@@ -47,8 +47,6 @@ constexpr FlagSpec kUnsupportedSystemFlags[] = {
     {"ubatch-size", "", kInt, kNo, "ParallelConfig", "0", "not implemented"},
     {"enable-elastic-ep", "", kBool, kNo, "ParallelConfig", "false", "not implemented"},
     {"elastic-ep-max-dp-size", "", kInt, kNo, "ParallelConfig", "", "not implemented"},
-    {"enable-eplb", "", kBool, kNo, "ParallelConfig", "false", "not implemented"},
-    {"eplb-config", "", kJson, kNo, "ParallelConfig", "", "not implemented"},
     {"worker-cls", "", kString, kNo, "ParallelConfig", "auto", "there are no Python plug-ins"},
     {"worker-extension-cls", "", kString, kNo, "ParallelConfig", "", "there are no Python plug-ins"},
     {"enable-fault-tolerance", "", kBool, kNo, "ParallelConfig", "false", "not implemented"},

@@ -41,20 +41,13 @@ Result<ModelShape> ReadModel(const std::string& name) {
   return ShapeOf(*config);
 }
 
-bool IsSparse(const ModelConfig& config, int32_t layer) {
-  const auto& dense = config.mlp_only_layers;
-  return config.num_experts > 0 && layer >= config.first_dense_layers &&
-         (layer + 1) % config.decoder_sparse_step == 0 &&
-         std::find(dense.begin(), dense.end(), layer) == dense.end();
-}
-
 }  // namespace
 
 ModelShape ShapeOf(const ModelConfig& config) {
   ModelShape shape;
   shape.num_layers = config.num_layers;
   for (int32_t layer = 0; layer < config.num_layers; ++layer)
-    shape.num_dense_layers += IsSparse(config, layer) ? 0 : 1;
+    shape.num_dense_layers += HasExperts(config, layer) ? 0 : 1;
   shape.hidden_dim = config.hidden_dim;
   shape.vocab_size = config.vocab_size;
   shape.intermediate_dim = config.intermediate_dim;

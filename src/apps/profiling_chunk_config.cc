@@ -93,6 +93,7 @@ Result<ProfilingChunkConfig> ReadProfilingChunk(const Json& json, std::vector<st
 
 constexpr std::string_view kProfilingChunk = "profiling_chunk_config";
 constexpr std::string_view kFlashComm = "enable_flashcomm1";
+constexpr std::string_view kEplb = "eplb_config";
 // Switches, and objects with the switch "enabled".
 constexpr std::string_view kOtherSchedulers[] = {"enable_balance_scheduling", "short_request_first_config",
                                                  "dyntra_lb_config", "batch_job_sched_config",
@@ -113,9 +114,9 @@ Result<Json> FindSchedulerConfig(const Json& config, std::vector<std::string>* w
           "additional_config.{} is deprecated; use additional_config.scheduler_config.{} instead.", key,
           key));
       found[key] = value;
-    } else if (key != "scheduler_config" && key != kFlashComm) {
-      return Unimplemented("additional_config.{}: not a known key; known: scheduler_config, {}, {}", key,
-                           KnownKeys(), kFlashComm);
+    } else if (key != "scheduler_config" && key != kFlashComm && key != kEplb) {
+      return Unimplemented("additional_config.{}: not a known key; known: scheduler_config, {}, {}, {}", key,
+                           KnownKeys(), kFlashComm, kEplb);
     }
   }
   if (!config.contains("scheduler_config") || config["scheduler_config"].is_null()) return found;
@@ -180,6 +181,7 @@ Result<AdditionalConfig> ParseAdditionalConfig(const Json& config, const Additio
     }
     additional.enable_flashcomm1 = found->get<bool>();
   }
+  if (const auto found = config.find(kEplb); found != config.end()) additional.eplb_config = *found;
   ProfilingChunkConfig chunk;
   const bool has_chunk = scheduler.contains(kProfilingChunk) && !scheduler[kProfilingChunk].is_null();
   if (has_chunk) {

@@ -36,13 +36,14 @@ struct AdditionalConfigContext {
 struct AdditionalConfig {
   std::optional<ProfilingChunkConfig> profiling_chunk;
   std::optional<bool> enable_flashcomm1;  // sequence parallelism
+  Json eplb_config;                       // as it is (expert_flags.h); null: not given
   std::vector<std::string> warnings;
 };
 
 // `config`: {"profiling_chunk_config": {…}} or {"scheduler_config": {"profiling_chunk_config": {…}}}; the
-// latter wins as a whole where both are there. Null: nothing. {"enable_flashcomm1": true} beside them. Known
-// besides, in both places, are vLLM-Ascend's other schedulers, which dynamic chunks exclude:
-// enable_balance_scheduling, short_request_first_config, dyntra_lb_config, batch_job_sched_config,
+// latter wins as a whole where both are there. Null: nothing. {"enable_flashcomm1": true, "eplb_config": {…}}
+// beside them. Known besides, in both places, are vLLM-Ascend's other schedulers, which dynamic chunks
+// exclude: enable_balance_scheduling, short_request_first_config, dyntra_lb_config, batch_job_sched_config,
 // recompute_scheduler_enable.
 //
 // kInvalidArgument in vLLM-Ascend's words; kUnimplemented for another scheduler that is enabled, and naming a

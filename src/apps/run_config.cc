@@ -143,6 +143,8 @@ Status ResolveAdditional(const ParsedFlags& flags, const Environment& env, RunCo
     config->sequence_parallel = *additional->enable_flashcomm1;
   }
   for (std::string& warning : additional->warnings) config->warnings.push_back(std::move(warning));
+  ASSIGN_OR_RETURN(config->experts, ResolveExperts(flags, additional->eplb_config,
+                                                   config->layout.expert_parallel, &config->warnings));
   return OkStatus();
 }
 

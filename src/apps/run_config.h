@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "apps/environment.h"
+#include "apps/expert_flags.h"
 #include "apps/flags.h"
 #include "apps/profiling_chunk_config.h"
 #include "base/json.h"
@@ -42,6 +43,7 @@ struct RunConfig {
   int32_t max_logprobs = 20;        // -1: the whole vocabulary
 
   ParallelLayout layout;
+  ExpertOptions experts;
   bool allow_oversubscription = false;                  // more ranks than cores
   bool synchronous_sends = false;                       // between processes: to measure what they cost
   bool sequence_parallel = false;                       // where tensor parallelism has it to offer

@@ -10,6 +10,7 @@
 #include "apps/engine_factory.h"
 #include "apps/flag_help.h"
 #include "apps/planner_setup.h"
+#include "apps/rank_report.h"
 #include "apps/sampling_defaults.h"
 #include "apps/serve_options.h"
 #include "apps/shutdown_signals.h"
@@ -71,6 +72,7 @@ Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
     };
   }
   ASSIGN_OR_RETURN(const RunningEngine running, StartEngine(run, std::move(plan)));
+  options.rank_metrics = [&running] { return ReadRankMetrics(running); };
   LogPlanTable(run, running.plan, running.cost.model);
   const std::string template_flag =
       setup.flags.Given("chat-template") ? setup.flags.String("chat-template") : "";
@@ -94,6 +96,7 @@ Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
   LogInfo("Shutting down: running requests have {} s to end; once more ends at once.", timeout_s);
   Drain(*server, *running.engine, timeout_s * kMicrosPerSecond);
   if (setup.job != nullptr) setup.job->StayIfLost();
+  RETURN_IF_ERROR(RecordExpertLoad(run, running));
   SaveLearntCost(running.cost, running.engine->Stats());
   // Empty if /stop_profile has ended it.
   const std::string trace = run.trace_file.empty() ? "" : running.engine->StopTrace();

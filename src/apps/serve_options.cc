@@ -73,6 +73,8 @@ Json DescribeConfig(const RunConfig& run, const EnginePlan& plan) {
       {"prefill_context_parallel_size", plan.layout.pcp},
       {"data_parallel_size", plan.layout.dp},
       {"expert_parallel", plan.layout.expert_parallel},
+      {"expert_placement", run.experts.placement_file},
+      {"num_redundant_experts", run.experts.num_redundant},
       {"sequence_parallel", run.sequence_parallel && plan.layout.tp > 1},
       {"threads_per_rank", Json::array()},
       {"layers_per_stage", Json::array()},

@@ -13,6 +13,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -44,7 +45,9 @@ class Communicator {
   // Begins to send and to receive; never waits for a peer to come. Parts between the same two ranks match in
   // the order in which both name them. No part is the rank's own. The memory stays as it is until Wait().
   Ticket Begin(std::span<const SendPart> sends, std::span<const RecvPart> recvs) {
-    for (const SendPart& send : sends) sent_bytes_ += send.bytes;
+    uint64_t bytes = sent_bytes();
+    for (const SendPart& send : sends) bytes += send.bytes;
+    sent_bytes_.store(bytes, std::memory_order_relaxed);  // one thread writes
     return DoBegin(sends, recvs);
   }
 
@@ -56,14 +59,14 @@ class Communicator {
     Wait(Begin(sends, recvs));
   }
 
-  // What this rank has sent to others since it was made.
-  uint64_t sent_bytes() const { return sent_bytes_; }
+  // What this rank has sent to others since it was made. Any thread.
+  uint64_t sent_bytes() const { return sent_bytes_.load(std::memory_order_relaxed); }
 
  protected:
   virtual Ticket DoBegin(std::span<const SendPart> sends, std::span<const RecvPart> recvs) = 0;
 
  private:
-  uint64_t sent_bytes_ = 0;
+  std::atomic<uint64_t> sent_bytes_{0};
 };
 
 }  // namespace penstock

@@ -7,7 +7,7 @@ namespace {
 // `what` as config.json has it.
 Status CheckCut(int32_t size, const char* what, int32_t count) {
   if (count % size == 0) return OkStatus();
-  return InvalidArgument("tensor parallel size {}: the model's {} is {}, expected a multiple of {}", size,
+  return InvalidArgument("--tensor-parallel-size {}: the model's {} is {}, expected a multiple of {}", size,
                          what, count, size);
 }
 
@@ -19,10 +19,6 @@ bool HasDenseLayers(const ModelConfig& config) {
 Status CheckExperts(const ModelConfig& config, const RankShare& share) {
   if (share.ep_size == 1)
     return CheckCut(share.tp_size, "moe_intermediate_size", config.moe_intermediate_dim);
-  if (config.num_experts % share.ep_size != 0) {
-    return InvalidArgument("expert parallel size {}: the model has {} experts, expected a multiple of {}",
-                           share.ep_size, config.num_experts, share.ep_size);
-  }
   if (config.num_shared_experts == 0) return OkStatus();
   return CheckCut(share.tp_size, "moe_intermediate_size x n_shared_experts",
                   config.moe_intermediate_dim * config.num_shared_experts);

@@ -10,7 +10,8 @@
 namespace penstock {
 
 // Of the sizes of `share` only. kInvalidArgument names the size, what of the model does not divide by it, and
-// what was expected. Any number of ranks can share tokens, and the vocabulary.
+// what was expected. Any number of ranks can share tokens, whole experts, and
+// the vocabulary.
 Status CheckShare(const ModelConfig& config, const RankShare& share);
 
 }  // namespace penstock

@@ -118,6 +118,7 @@ void ContextSplit::ShareRows(const Mat& own, Workspace& workspace, const StoreFu
   if (!is_shared()) return;
   int64_t most_rows = 0;
   for (int r = 0; r < comm_->size(); ++r) most_rows = std::max<int64_t>(most_rows, num_rows_[r]);
+  if (most_rows == 0) return;  // an empty step
   const Workspace::Scope scope(workspace);
   const int64_t buffer_rows = comm_->size() * std::min(most_rows, kSegmentRows);
   const Mat buffers[2] = {workspace.Take(buffer_rows, own.cols, own.dtype),

@@ -5,7 +5,6 @@
 #include <charconv>
 
 #include "base/check.h"
-#include "base/json.h"
 
 namespace penstock {
 namespace {
@@ -61,8 +60,7 @@ std::string ExpertCountsToJson(const ExpertCounts& counts) {
   return json.dump();
 }
 
-Result<ExpertCounts> ReadExpertCounts(const std::string& path, int32_t num_experts) {
-  ASSIGN_OR_RETURN(const Json json, ReadJsonFile(path));
+Result<ExpertCounts> ReadExpertCounts(const Json& json, const std::string& path, int32_t num_experts) {
   if (!json.contains("layers") || !json["layers"].is_object()) {
     return InvalidArgument("{}: no object \"layers\", expected counts of tokens for each layer", path);
   }

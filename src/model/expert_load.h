@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "base/status.h"
 
 namespace penstock {
@@ -38,6 +39,7 @@ class ExpertLoad {
 
 // {"num_experts": 64, "layers": {"3": [count of each expert], …}}
 std::string ExpertCountsToJson(const ExpertCounts& counts);
-Result<ExpertCounts> ReadExpertCounts(const std::string& path, int32_t num_experts);
+// The same, read again. `path`: for errors.
+Result<ExpertCounts> ReadExpertCounts(const Json& json, const std::string& path, int32_t num_experts);
 
 }  // namespace penstock

@@ -119,20 +119,29 @@ Result<ExpertPlacement::LayerSlots> ReadDevices(const Json& devices, const std::
   return slots;
 }
 
+std::vector<int32_t> LayersWithExperts(const ModelConfig& config) {
+  std::vector<int32_t> layers;
+  for (int32_t layer = 0; layer < config.num_layers; ++layer) {
+    if (HasExperts(config, layer)) layers.push_back(layer);
+  }
+  return layers;
+}
+
 Result<std::vector<ExpertPlacement::LayerSlots>> ReadExpertMap(const Json& json, const std::string& path,
-                                                               int32_t first_moe_layer) {
-  constexpr int64_t kMaxLayers = 10'000;
-  std::vector<ExpertPlacement::LayerSlots> layers;
+                                                               const ModelConfig& config) {
+  const std::vector<int32_t> moe_layers = LayersWithExperts(config);
+  std::vector<ExpertPlacement::LayerSlots> layers(config.num_layers);
   for (const Json& layer : json["layer_list"]) {
     if (!layer.is_object() || !layer.contains("layer_id") || !layer["layer_id"].is_number_integer() ||
         !layer.contains("device_list") || !layer["device_list"].is_array()) {
       return InvalidArgument("{}: a layer without \"layer_id\" and \"device_list\"", path);
     }
     const int64_t id = layer["layer_id"].get<int64_t>();
-    if (id < 0 || id >= kMaxLayers) return InvalidArgument("{}: layer_id {}", path, id);
-    const size_t idx = static_cast<size_t>(id) + first_moe_layer;
-    if (layers.size() <= idx) layers.resize(idx + 1);
-    ASSIGN_OR_RETURN(layers[idx], ReadDevices(layer["device_list"], path));
+    if (id < 0 || id >= static_cast<int64_t>(moe_layers.size())) {
+      return InvalidArgument("{}: layer_id {}, expected less than {}, the layers of the model with experts",
+                             path, id, moe_layers.size());
+    }
+    ASSIGN_OR_RETURN(layers[moe_layers[static_cast<size_t>(id)]], ReadDevices(layer["device_list"], path));
   }
   return layers;
 }
@@ -242,21 +251,29 @@ double LoadImbalance(const ExpertPlacement& placement, const ExpertCounts& count
   return sum == 0 ? 1 : std::ranges::max(loads) * static_cast<double>(loads.size()) / sum;
 }
 
-Result<ExpertPlacement> ReadExpertPlacement(const std::string& path, int32_t num_experts, int32_t ep_size,
-                                            int32_t num_redundant, int32_t first_moe_layer) {
-  const int64_t most = int64_t{num_experts} * (ep_size - 1);
+Result<ExpertPlacement> ParseExpertPlacement(std::string_view text, const std::string& path,
+                                             const ModelConfig& config, int32_t ep_size,
+                                             int32_t num_redundant) {
+  const int64_t most = int64_t{config.num_experts} * (ep_size - 1);
   if (num_redundant < 0 || num_redundant > most) {
     return InvalidArgument("num_redundant_experts = {}, expected 0 to {}: {} experts on {} ranks",
-                           num_redundant, most, num_experts, ep_size);
+                           num_redundant, most, config.num_experts, ep_size);
   }
-  ASSIGN_OR_RETURN(const Json json, ReadJsonFile(path));
+  ASSIGN_OR_RETURN(const Json json, ParseJson(text, path));
   if (json.contains("layer_list") && json["layer_list"].is_array()) {
-    ASSIGN_OR_RETURN(std::vector<ExpertPlacement::LayerSlots> layers,
-                     ReadExpertMap(json, path, first_moe_layer));
-    return ExpertPlacement::FromSlots(std::move(layers), num_experts, ep_size);
+    ASSIGN_OR_RETURN(std::vector<ExpertPlacement::LayerSlots> layers, ReadExpertMap(json, path, config));
+    Result<ExpertPlacement> placement =
+        ExpertPlacement::FromSlots(std::move(layers), config.num_experts, ep_size);
+    if (!placement.ok()) return placement.status().WithContext(path);
+    return placement;
   }
-  ASSIGN_OR_RETURN(const ExpertCounts counts, ReadExpertCounts(path, num_experts));
-  return ExpertPlacement::FromLoad(counts, num_experts, ep_size, num_redundant);
+  ASSIGN_OR_RETURN(const ExpertCounts counts, ReadExpertCounts(json, path, config.num_experts));
+  for (size_t layer = 0; layer < counts.size(); ++layer) {
+    if (counts[layer].empty() || HasExperts(config, static_cast<int32_t>(layer))) continue;
+    return InvalidArgument("{}: layer {} has counts, expected only layers of the model that have experts",
+                           path, layer);
+  }
+  return ExpertPlacement::FromLoad(counts, config.num_experts, ep_size, num_redundant);
 }
 
 }  // namespace penstock

@@ -15,10 +15,12 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
 #include "model/expert_load.h"
+#include "model/model_config.h"
 
 namespace penstock {
 
@@ -84,8 +86,10 @@ double LoadImbalance(const ExpertPlacement& placement, const ExpertCounts& count
 
 // What --expert-placement names: counts as ExpertCountsToJson() writes them, from which a placement is made,
 // or an expert map of vLLM-Ascend ({"layer_list": [{"layer_id", "device_list": [{"device_expert"}]}]}), which
-// is one already. There, layers are numbered from the first that has experts, `first_moe_layer`.
-Result<ExpertPlacement> ReadExpertPlacement(const std::string& path, int32_t num_experts, int32_t ep_size,
-                                            int32_t num_redundant, int32_t first_moe_layer);
+// is one already (num_redundant says nothing then). There, layers with experts are numbered from 0.
+// kInvalidArgument names `path`, and what does not fit the model or the number of ranks.
+Result<ExpertPlacement> ParseExpertPlacement(std::string_view text, const std::string& path,
+                                             const ModelConfig& config, int32_t ep_size,
+                                             int32_t num_redundant);
 
 }  // namespace penstock

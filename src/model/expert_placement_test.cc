@@ -78,8 +78,14 @@ TEST(ExpertPlacement, RefusesWhatIsNoPlacement) {
   EXPECT_NE(refused({{0, 1}, {2, 3}}), "");
 }
 
+ModelConfig Config(int32_t num_experts, int32_t num_layers) {
+  ModelConfig config;
+  config.num_experts = num_experts;
+  config.num_layers = num_layers;
+  return config;
+}
+
 TEST(ExpertPlacement, ReadsWhatWasRecorded) {
-  const testing::TempDir dir;
   ExpertLoad load(3, 4);
   const std::vector<int32_t> ids = {3, 3, -1, 0, 3};
   load.Count(2, ids);
@@ -88,29 +94,45 @@ TEST(ExpertPlacement, ReadsWhatWasRecorded) {
   load.AddTo(counts);
   load.AddTo(counts);
   EXPECT_EQ(counts, (ExpertCounts{{}, {}, {4, 0, 0, 12}}));
-  dir.Write("load.json", ExpertCountsToJson(counts));
-  EXPECT_EQ(ReadExpertCounts(dir.path() + "/load.json", 4).value(), counts);
-  EXPECT_FALSE(ReadExpertCounts(dir.path() + "/load.json", 5).ok());
-  const auto placement = ReadExpertPlacement(dir.path() + "/load.json", 4, 2, 1, 0).value();
+  const std::string text = ExpertCountsToJson(counts);
+  const Json json = ParseJson(text, "load").value();
+  EXPECT_EQ(ReadExpertCounts(json, "load", 4).value(), counts);
+  EXPECT_FALSE(ReadExpertCounts(json, "load", 5).ok());
+  const auto placement = ParseExpertPlacement(text, "load", Config(4, 3), 2, 1).value();
   EXPECT_EQ(placement.RanksOf(2, 3).size(), 2u);
   EXPECT_EQ(placement.RanksOf(1, 3).size(), 1u);
-  EXPECT_FALSE(ReadExpertPlacement(dir.path() + "/load.json", 4, 2, 5, 0).ok()) << "too many copies";
-  EXPECT_FALSE(ReadExpertPlacement(dir.path() + "/none.json", 4, 2, 1, 0).ok());
+  const auto error = [&](const ModelConfig& config, int32_t num_redundant) {
+    return ParseExpertPlacement(text, "load", config, 2, num_redundant).status().message();
+  };
+  EXPECT_EQ(error(Config(4, 3), 5), "num_redundant_experts = 5, expected 0 to 4: 4 experts on 2 ranks");
+  EXPECT_EQ(error(Config(5, 3), 1), "load: layer 2: 4 counts, expected 5, one of each expert");
+  EXPECT_EQ(error(Config(4, 2), 1),
+            "load: layer 2 has counts, expected only layers of the model that have experts");
+  EXPECT_FALSE(ParseExpertPlacement("{}", "load", Config(4, 3), 2, 1).ok());
 }
 
 TEST(ExpertPlacement, ReadsAnExpertMap) {
-  const testing::TempDir dir;
-  dir.Write("map.json",
-            R"({"moe_layer_count": 1, "layer_list": [{"layer_id": 0, "device_count": 2, "device_list": [
-      {"device_id": 0, "device_expert": [2, 0]}, {"device_id": 1, "device_expert": [1, 2]}]}]})");
-  const auto placement = ReadExpertPlacement(dir.path() + "/map.json", 3, 2, 0, 1).value();
+  ModelConfig config = Config(3, 4);
+  config.decoder_sparse_step = 2;  // experts in layers 1 and 3
+  const auto parse = [&](const std::string& text) { return ParseExpertPlacement(text, "map", config, 2, 0); };
+  const std::string devices = R"("device_list": [
+      {"device_id": 0, "device_expert": [2, 0]}, {"device_id": 1, "device_expert": [1, 2]}])";
+  const auto placement = parse(R"({"moe_layer_count": 2, "layer_list": [{"layer_id": 0, )" + devices +
+                               R"(}, {"layer_id": 1, )" + devices + "}]}")
+                             .value();
   EXPECT_TRUE(placement.Holds(1, 2, 0));
   EXPECT_TRUE(placement.Holds(1, 2, 1));
   EXPECT_FALSE(placement.Holds(1, 1, 0));
   EXPECT_TRUE(placement.Holds(0, 0, 0)) << "before the first layer of experts";
   EXPECT_FALSE(placement.Holds(0, 2, 0));
-  dir.Write("map.json", R"({"layer_list": [{"layer_id": 0, "device_list": [{"device_expert": ["a"]}]}]})");
-  EXPECT_FALSE(ReadExpertPlacement(dir.path() + "/map.json", 3, 2, 0, 1).ok());
+  EXPECT_TRUE(placement.Holds(3, 2, 0));
+  EXPECT_EQ(parse(R"({"layer_list": [{"layer_id": 2, )" + devices + "}]}").status().message(),
+            "map: layer_id 2, expected less than 2, the layers of the model with experts");
+  EXPECT_FALSE(parse(R"({"layer_list": [{"layer_id": 0, "device_list": [{"device_expert": ["a"]}]}]})").ok());
+  EXPECT_EQ(parse(R"({"layer_list": [{"layer_id": 0, "device_list": [{"device_expert": [0, 1, 2]}]}]})")
+                .status()
+                .message(),
+            "map: expert placement, layer 1: 1 ranks, expected 2");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "model/testing/kernel_cases.h"
 #include "model/testing/ranked_model.h"
+#include "model/testing/staged_model.h"
 #include "model/testing/tiny_models.h"
 
 namespace penstock {

@@ -13,6 +13,7 @@
 #include "model/loaded_weights.h"
 #include "model/model.h"
 #include "model/packed_cache.h"
+#include "model/stored_weights.h"
 #include "weights/checkpoint.h"
 #include "weights/tensor_reader.h"
 
@@ -114,23 +115,14 @@ std::string HeadName(const ModelConfig& config, const Checkpoint& checkpoint) {
   return config.tie_word_embeddings && !checkpoint.Find(kHead).ok() ? kEmbedding : kHead;
 }
 
-// Size in the files of all that a range reads. kNotFound naming the first tensor that is missing.
-Result<size_t> StoredBytes(const TensorTable& table, const ModelConfig& config, const LayerRange& range,
+// Size in the files of all that a rank reads. kNotFound naming the first tensor that is missing.
+Result<size_t> StoredBytes(const Architecture& architecture, const TensorTable& table,
+                           const ModelConfig& config, const LayerRange& range, DType dtype,
                            const std::string& head_name, const TensorReader& reader) {
-  size_t total = 0;
-  for (const TensorSpec& spec : table.specs()) {
-    if (spec.optional && !reader.Has(spec.name)) continue;
-    if (IsFolded(spec.name, table, config)) continue;
-    size_t times = spec.layer >= range.first_layer && spec.layer < range.last_layer ? 1 : 0;
-    if (spec.layer < 0) {
-      times = (range.has_embedding && spec.name == kEmbedding) +
-              (range.has_head && (spec.name == head_name || spec.name.starts_with("model.norm.")));
-    }
-    if (times == 0) continue;
-    ASSIGN_OR_RETURN(const uint64_t bytes, reader.StoredBytes(spec.name));
-    total += times * bytes;
-  }
-  return total;
+  StoredWeights stored(table, config, dtype, reader, range.share);
+  MakeDecoderWeights(architecture, config, range, head_name, stored);
+  RETURN_IF_ERROR(stored.status());
+  return static_cast<size_t>(stored.stored_bytes());
 }
 
 // What both ways of loading need.
@@ -230,7 +222,8 @@ Result<std::unique_ptr<Model>> LoadModel(const std::string& model_dir, const Mod
                               kernels.ParallelFor(count, body);
                             });
   const std::string head_name = HeadName(config, checkpoint);
-  ASSIGN_OR_RETURN(const size_t total_bytes, StoredBytes(table, config, range, head_name, reader));
+  ASSIGN_OR_RETURN(const size_t total_bytes,
+                   StoredBytes(*architecture, table, config, range, options.dtype, head_name, reader));
   RETURN_IF_ERROR(CheckNoOtherBias(checkpoint, table, config));
   if (range.has_embedding) LogUnused(checkpoint, table, config);
 

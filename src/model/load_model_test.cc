@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "comm/inproc/inproc_group.h"
 #include "model/testing/kernel_cases.h"
 #include "model/testing/staged_model.h"
 #include "model/testing/tiny_models.h"
@@ -142,6 +143,34 @@ TEST_F(LoadModelTest, ProgressRisesToTheTotal) {
     EXPECT_EQ(last, total);
     EXPECT_GT(calls, 10u);
   }
+}
+
+// Of what it reads itself.
+TEST_F(LoadModelTest, ProgressOfARankRisesToItsOwnTotal) {
+  const ModelConfig config = testing::WriteTinyModel(dir_, testing::TinyConfig("qwen3_moe"));
+  const auto total_bytes = [&](const RankShare& share) {
+    const auto group = MakeInprocGroup(share.tp_size * share.ep_size);
+    Communicator* const comm = group.back().get();
+    LayerRange range = Whole(config);
+    range.share = share;
+    size_t last = 0, total = 0;
+    const auto model = LoadModel(
+        dir_.path(), config, range, kOptions, *kernels_,
+        [&](size_t done, size_t all) {
+          EXPECT_GE(done, last);
+          last = done;
+          total = all;
+        },
+        {}, {}, {.tp = share.tp_size > 1 ? comm : nullptr, .ep = share.ep_size > 1 ? comm : nullptr});
+    EXPECT_TRUE(model.ok());
+    EXPECT_EQ(last, total);
+    return static_cast<double>(total);
+  };
+  const double whole = total_bytes({});
+  const double cut = total_bytes({.tp_rank = 1, .tp_size = 2});
+  EXPECT_GT(cut, whole / 2);
+  EXPECT_LT(cut, whole * 0.6) << "router and norms are on every rank";
+  EXPECT_LT(total_bytes({.ep_rank = 3, .ep_size = 4}), whole * 0.7);
 }
 
 // FP8 weights with their scales give the very logits of the bf16 weights that they stand for.

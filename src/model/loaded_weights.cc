@@ -5,9 +5,9 @@
 #include <cstring>
 #include <span>
 
-#include "weights/int8_matrix.h"
-
 #include "model/cached_weights.h"
+#include "model/stored_weights.h"
+#include "weights/int8_matrix.h"
 
 namespace penstock {
 namespace {
@@ -81,7 +81,7 @@ Result<StoredMat> LoadedWeights::Read(const std::string& name) {
 
 void LoadedWeights::Report(Names names) {
   for (const std::string& name : names) {
-    const auto bytes = reader_.StoredBytes(Spec(name).name);
+    const auto bytes = StoredPartBytes(reader_, Spec(name), share_);
     if (bytes.ok()) done_bytes_ += *bytes;
   }
   if (progress_) progress_(done_bytes_, total_bytes_);

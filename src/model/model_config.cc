@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/model_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -164,6 +165,12 @@ Status ReadGenerationConfig(const std::string& path, ModelConfig& config) {
 }
 
 }  // namespace
+
+bool HasExperts(const ModelConfig& config, int32_t layer) {
+  return config.num_experts > 0 && layer >= config.first_dense_layers && layer < config.num_layers &&
+         (layer + 1) % config.decoder_sparse_step == 0 &&
+         std::ranges::find(config.mlp_only_layers, layer) == config.mlp_only_layers.end();
+}
 
 Result<ModelConfig> ReadModelConfig(const std::string& model_dir, const std::string& quantization) {
   const std::filesystem::path dir(model_dir);

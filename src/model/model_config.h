@@ -84,6 +84,9 @@ struct ModelConfig {
   int32_t bos_token_id = -1;
 };
 
+// Whether a layer has experts, by the fields of the families that are here.
+bool HasExperts(const ModelConfig& config, int32_t layer);
+
 // Reads DIR/config.json (and generation_config.json for the end-of-sequence ids, and the description of
 // Ascend weights where there is one). `quantization` is what --quantization says: "" takes the checkpoint as
 // it is; "ascend", "compressed-tensors" and "fp8" insist on that format; "w8a8-dynamic" makes float (or block

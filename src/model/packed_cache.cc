@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/checked_math.h"
+#include "model/expert_placement.h"
 #include "weights/checkpoint_identity.h"
 
 namespace penstock {
@@ -15,11 +16,24 @@ namespace {
 constexpr size_t kPieceBytes = size_t{256} << 20;
 constexpr size_t kPageBytes = size_t{2} << 20;  // huge ones: not cut where threads meet
 
+// The experts that the placement gives this rank, as a number: all that depends on it.
+uint64_t HeldExperts(const ExpertPlacement& placement, const LayerRange& range) {
+  std::string text;
+  for (int32_t layer = range.first_layer; layer < range.last_layer; ++layer) {
+    for (int32_t e = 0; e < placement.num_experts(); ++e) {
+      text += placement.Holds(layer, e, range.share.ep_rank) ? '1' : '0';
+    }
+  }
+  return Checksum(text);
+}
+
 // ", rank 1 of 2".
-std::string ShareText(const RankShare& share) {
+std::string ShareText(const LayerRange& range) {
+  const RankShare& share = range.share;
   std::string text;
   if (share.tp_size > 1) text += fmt::format(", rank {} of {}", share.tp_rank, share.tp_size);
   if (share.ep_size > 1) text += fmt::format(", experts of {} of {}", share.ep_rank, share.ep_size);
+  if (share.experts != nullptr) text += fmt::format(", placed {:016x}", HeldExperts(*share.experts, range));
   return text;
 }
 
@@ -34,7 +48,7 @@ Result<PackedCacheEntry> FindPackedCacheEntry(const PackedCache& cache, const st
   const std::string key = fmt::format(
       "checkpoint {}, {}, layers {}-{}{}{}{}, {}{}, {}", checkpoint, config.architecture, range.first_layer,
       range.last_layer, range.has_embedding ? ", embedding" : "", range.has_head ? ", head" : "",
-      ShareText(range.share), DTypeName(dtype), config.quantise_weights ? ", made w8a8-dynamic" : "", layout);
+      ShareText(range), DTypeName(dtype), config.quantise_weights ? ", made w8a8-dynamic" : "", layout);
   const std::string name =
       fmt::format("{}-layers-{}-{}-{:016x}.packed", std::filesystem::path(model_dir).filename().string(),
                   range.first_layer, range.last_layer, Checksum(key));

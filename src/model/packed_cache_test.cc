@@ -12,6 +12,7 @@
 #include <fstream>
 #include <thread>
 
+#include "model/expert_placement.h"
 #include "model/testing/kernel_cases.h"
 #include "model/testing/staged_model.h"
 #include "model/testing/tiny_models.h"
@@ -219,6 +220,27 @@ TEST_P(PackedCacheFailureTest, ManyStartsAtOnceComputeTheSame) {
   for (const Logits& of_one : logits) EXPECT_EQ(of_one, plain_);
   EXPECT_TRUE(Has(Entry(cache_)));
   EXPECT_EQ(Files().size(), size_t{kNumStages});
+}
+
+// Which experts a rank has is part of what its weights depend on; which ones others have is not.
+TEST(PackedCache, ExpertsOfAnotherPlacementAreAnotherEntry) {
+  const TempDir dir;
+  const ModelConfig config = testing::WriteTinyModel(dir, testing::TinyConfig("qwen3_moe"));
+  const TestKernels kernels("auto");
+  const auto key = [&](const ExpertPlacement* experts) {
+    LayerRange range = kFirstHalf;
+    range.share = {.ep_rank = 0, .ep_size = 3, .experts = experts};
+    return FindPackedCacheEntry({dir.path(), "b"}, dir.path(), config, range, DType::kBF16, *kernels.kernels)
+        ->key;
+  };
+  const auto place = [](ExpertPlacement::LayerSlots slots) {
+    return ExpertPlacement::FromSlots({std::move(slots)}, 8, 3).value();
+  };
+  const auto one = place({{0, 1, 2}, {3, 4, 5}, {6, 7}}), same = place({{0, 1, 2}, {6, 7}, {3, 4, 5}}),
+             other = place({{0, 1, 3}, {2, 4, 5}, {6, 7}});
+  EXPECT_EQ(key(&one), key(&same));
+  EXPECT_NE(key(&one), key(&other));
+  EXPECT_NE(key(&one), key(nullptr));
 }
 
 TEST(PackedCache, KernelsThatCannotAttachAreToldApart) {

@@ -3,7 +3,6 @@
 
 #include <limits>
 
-#include "base/check.h"
 #include "base/clock.h"
 
 namespace penstock {
@@ -16,21 +15,6 @@ std::vector<std::unique_ptr<PacketQueue>> MakeQueues(int32_t count) {
   for (int32_t i = 0; i < count; ++i) queues.push_back(std::make_unique<PacketQueue>());
   return queues;
 }
-
-class TellingOutlet : public PacketOutlet {
- public:
-  TellingOutlet(PacketOutlet& next, std::function<void()> tell) : next_(next), tell_(std::move(tell)) {}
-
-  void Push(StagePacket packet) override {
-    next_.Push(std::move(packet));
-    tell_();
-  }
-  void Close() override { next_.Close(); }
-
- private:
-  PacketOutlet& next_;
-  const std::function<void()> tell_;
-};
 
 }  // namespace
 
@@ -98,16 +82,16 @@ Lane::Lane(int32_t first_stage, int32_t num_stages, std::shared_ptr<HeadInlet> h
 Lane::Lane(int32_t num_stages, std::shared_ptr<FirstInlet> first, std::unique_ptr<PacketOutlet> tail,
            std::function<void()> notify, int64_t told_step_us)
     : Lane(0, num_stages, first, std::move(tail)) {
-  first_outlet_ = std::make_unique<FirstOutlet>(*first, AfterFirst(), std::move(notify), told_step_us);
+  first_outlet_ = std::make_unique<FirstOutlet>(*first, BeyondFirst(), std::move(notify), told_step_us);
 }
 
 void Lane::TellOfFirst(std::function<void()> tell) {
-  CHECK(first_outlet_ == nullptr);
-  first_outlet_ = std::make_unique<TellingOutlet>(AfterFirst(), std::move(tell));
+  first_outlet_ = std::make_unique<TellingOutlet>(BeyondFirst(), std::move(tell));
 }
 
-PacketOutlet& Lane::AfterFirst() {
-  return between_.empty() ? *tail_ : static_cast<PacketOutlet&>(*between_[0]);
+PacketOutlet& Lane::BeyondFirst() {
+  if (between_.empty()) return *tail_;
+  return *between_[0];
 }
 
 PacketInlet& Lane::Inlet(int32_t stage) {

@@ -68,6 +68,21 @@ class FirstOutlet : public PacketOutlet {
   const int64_t told_step_us_;
 };
 
+// Beyond stage 0 of a process without a pipeline: `tell` is called before a packet goes on.
+class TellingOutlet : public PacketOutlet {
+ public:
+  TellingOutlet(PacketOutlet& next, std::function<void()> tell) : next_(next), tell_(std::move(tell)) {}
+  void Push(StagePacket packet) override {
+    tell_();
+    next_.Push(std::move(packet));
+  }
+  void Close() override { next_.Close(); }
+
+ private:
+  PacketOutlet& next_;
+  const std::function<void()> tell_;
+};
+
 // Beyond the last stage: the buffer goes back, the rest to `done`.
 class LastOutlet : public PacketOutlet {
  public:
@@ -91,8 +106,7 @@ class Lane {
   Lane(int32_t num_stages, std::shared_ptr<FirstInlet> first, std::unique_ptr<PacketOutlet> tail,
        std::function<void()> notify, int64_t told_step_us);
 
-  // `tell` is called when the lane's first stage has handed a step on. Before the lane is used, and not with
-  // the constructor that has a `notify`.
+  // `tell` is called when the first stage here has ended a step. Before anything else is done with the lane.
   void TellOfFirst(std::function<void()> tell);
 
   int32_t first_stage() const { return first_stage_; }
@@ -102,13 +116,13 @@ class Lane {
   PacketOutlet& Outlet(int32_t stage);
 
  private:
-  PacketOutlet& AfterFirst();
+  PacketOutlet& BeyondFirst();
 
   const int32_t first_stage_;
   const std::shared_ptr<HeadInlet> head_;
   const std::unique_ptr<PacketOutlet> tail_;
   std::vector<std::unique_ptr<PacketQueue>> between_;  // [num_stages - 1]
-  std::unique_ptr<PacketOutlet> first_outlet_;         // null: not needed
+  std::unique_ptr<PacketOutlet> first_outlet_;         // before BeyondFirst(); null: not needed
 };
 
 }  // namespace penstock

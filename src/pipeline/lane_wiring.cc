@@ -107,6 +107,16 @@ WiredLanes WireSubmitter(int32_t num_stages, int32_t num_lanes, const RemoteRank
   return wired;
 }
 
+std::vector<int32_t> WorkersOf(const RemoteRanks& remote) {
+  const int32_t num_ranks = remote.map.layout.ranks_per_replica();
+  std::vector<int32_t> workers;
+  for (int32_t rank = remote.replica * num_ranks; rank < (remote.replica + 1) * num_ranks; ++rank) {
+    const int32_t process = remote.map.ProcessOf(rank);
+    if (process != 0 && (workers.empty() || workers.back() != process)) workers.push_back(process);
+  }
+  return workers;
+}
+
 std::vector<std::unique_ptr<Lane>> WireWorker(const RemoteRanks& remote) {
   std::vector<std::unique_ptr<Lane>> lanes(remote.map.layout.ranks_per_stage());
   for (size_t i = 0; i < lanes.size(); ++i) {
@@ -116,9 +126,10 @@ std::vector<std::unique_ptr<Lane>> WireWorker(const RemoteRanks& remote) {
     std::unique_ptr<PacketOutlet> tail = wiring.Tail(head, nullptr);
     lanes[i] = std::make_unique<Lane>(wiring.first(), wiring.count(), std::move(head), std::move(tail));
     if (i > 0 || wiring.first() > 0) continue;
-    lanes[i]->TellOfFirst([to = RemoteEnd{remote.endpoint, 0, kNewsChannel}, replica = remote.replica] {
+    const auto tell = [to = RemoteEnd{remote.endpoint, 0, kNewsChannel}, replica = remote.replica] {
       SendMessage(to, std::as_bytes(std::span(&replica, 1)), nullptr, 0, {});
-    });
+    };
+    lanes[i]->TellOfFirst(tell);
   }
   return lanes;
 }

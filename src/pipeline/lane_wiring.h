@@ -30,9 +30,13 @@ struct RemoteRanks {
 constexpr int32_t kMaxRanksOfProcess = 30;
 constexpr int PacketChannel(int32_t local_index) { return local_index; }
 constexpr int ResultChannel(int32_t local_index) { return kMaxRanksOfProcess + local_index; }
-constexpr int kOrderChannel = 2 * kMaxRanksOfProcess;     // process 0 to a worker: what is cancelled
+constexpr int kOrderChannel = 2 * kMaxRanksOfProcess;     // process 0 to a worker (wire.h)
 constexpr int kNewsChannel = 2 * kMaxRanksOfProcess + 1;  // a worker to process 0: stage 0 has ended a step
-static_assert(kNewsChannel < kWatchChannel);
+constexpr int kCountersChannel = 2 * kMaxRanksOfProcess + 2;  // a worker to process 0: what it has counted
+static_assert(kCountersChannel < kWatchChannel);
+
+// The processes besides process 0 that have ranks of the replica.
+std::vector<int32_t> WorkersOf(const RemoteRanks& remote);
 
 // [num_lanes], null where no rank of the lane is in this process. `remote` null: all of them are.
 struct WiredLanes {

@@ -57,8 +57,9 @@ LockStepPipelines::~LockStepPipelines() {
     changed_.wait(lock, [this] {
       return std::ranges::all_of(replicas_, [](const Replica& replica) { return replica.parts.empty(); });
     });
+    ended_ = true;
   }
-  // Whose threads call OnNotify(): with the rest still there.
+  // Whose threads may still call OnNotify(): what that looks at is there until they are gone.
   for (Replica& replica : replicas_) replica.pipeline.reset();
 }
 
@@ -120,6 +121,7 @@ void LockStepPipelines::OnNotify(int idx) {
   std::shared_ptr<const std::function<void()>> notify;
   {
     std::lock_guard lock(mutex_);
+    if (ended_) return;
     Replica& replica = replicas_[idx];
     TakeResults(replica);
     FormWaves();

@@ -86,6 +86,7 @@ class LockStepPipelines {
   uint64_t last_wave_ = 0;         // GUARDED_BY(mutex_)
   uint64_t empty_steps_ = 0;       // GUARDED_BY(mutex_)
   bool stopping_ = false;          // GUARDED_BY(mutex_)
+  bool ended_ = false;             // GUARDED_BY(mutex_): the pipelines are not to be touched any more
   std::vector<Replica> replicas_;  // GUARDED_BY(mutex_) but for the vector and its pipelines
 };
 

@@ -216,5 +216,26 @@ TEST_F(LockStepTest, EndsWithStepsInFlight) {
   }
 }
 
+// As a pipeline does whose first stage tells, at the end, of a step whose result has been taken.
+class LateTeller : public Executor {
+ public:
+  ~LateTeller() override { notify_(); }
+  int num_stages() const override { return 1; }
+  void Submit(std::unique_ptr<Step>) override {}
+  std::unique_ptr<StepResult> Poll() override { return nullptr; }
+  FirstStageLoad FirstStage() const override { return {}; }
+  void SetNotify(std::function<void()> notify) override { notify_ = std::move(notify); }
+  void Cancel(SeqId) override {}
+
+ private:
+  std::function<void()> notify_;
+};
+
+TEST(LockStepEndTest, PipelinesMayTellWhileTheyEnd) {
+  std::vector<std::unique_ptr<Executor>> pipelines;
+  for (int i = 0; i < 2; ++i) pipelines.push_back(std::make_unique<LateTeller>());
+  const LockStepPipelines all(std::move(pipelines));
+}
+
 }  // namespace
 }  // namespace penstock

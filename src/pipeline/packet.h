@@ -27,7 +27,7 @@ struct StagePacket {
   // Between processes only these rows travel: what Model::OwnRows() of the sender named. Set by
   // Stage::Execute().
   Mat own_rows;
-  // Set by an inlet that has received such rows, into the beginning of `hidden`: there may be none of them.
+  // Such rows, none maybe, have been received into the beginning of `hidden`.
   bool hidden_is_own_rows = false;
 };
 

@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipeline/pipeline.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <thread>
@@ -25,7 +26,8 @@ constexpr size_t kUnbounded = std::numeric_limits<size_t>::max();
 Pipeline::Pipeline(const PipelineOptions& options)
     : options_(options),
       sequence_parallel_min_tokens_(options.sequence_parallel_min_tokens),
-      results_(kUnbounded) {
+      results_(kUnbounded),
+      late_notices_(kUnbounded) {
   CHECK(options_.num_stages >= 1 && options_.num_lanes >= 1);
   const auto done = [this](StagePacket packet) {
     if (packet.result != nullptr && !packet.is_void) Finish(std::move(packet.result));
@@ -47,13 +49,18 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& option
                                                        .run_empty_steps = options.run_empty_steps},
                                     pipeline->wired_.lanes, pipeline->cancelled_);
   RETURN_IF_ERROR(pipeline->threads_->Start(make_rank));
-  if (options.remote) pipeline->ListenToWorkers();
+  if (options.remote) {
+    pipeline->ListenToWorkers();
+    pipeline->remote_counters_ = std::make_unique<RemoteCounters>(*options.remote);
+  }
   return pipeline;
 }
 
 Pipeline::~Pipeline() {
+  late_notices_.Close();
+  if (late_notifier_.joinable()) late_notifier_.join();
   cancelled_.CancelAll();
-  if (options_.remote) SendStopOrder(*options_.remote);
+  if (options_.remote) SendOrder(*options_.remote, {.kind = Order::Kind::kStop});
   for (size_t lane = 0; lane < wired_.firsts.size(); ++lane) {
     if (wired_.firsts[lane] != nullptr) {
       wired_.firsts[lane]->Close();
@@ -93,10 +100,7 @@ void Pipeline::ListenToWorkers() {
   if (wired_.firsts[0] != nullptr) return;
   const auto on_news = [ear = ear_](std::span<const std::byte>) {
     std::lock_guard lock(ear->mutex);
-    if (ear->pipeline == nullptr) return;
-    Pipeline& self = *ear->pipeline;
-    self.remote_first_begin_us_ = --self.remote_first_steps_ > 0 ? NowUs() : 0;
-    self.Notify();
+    if (ear->pipeline != nullptr) ear->pipeline->RemoteFirstEnded();
   };
   const int32_t first = RankOf(layout, {.dp = remote.replica});
   ReceiveMessages({remote.endpoint, remote.map.ProcessOf(first), kNewsChannel}, on_news, remote.on_error);
@@ -111,9 +115,34 @@ void Pipeline::EndListening() {
 
 FirstStageLoad Pipeline::FirstStage() const {
   if (wired_.firsts[0] != nullptr) return wired_.firsts[0]->Load();
-  FirstStageLoad load{.num_steps = remote_first_steps_, .begin_us = {}};
-  if (const int64_t begin_us = remote_first_begin_us_; begin_us != 0) load.begin_us = begin_us;
-  return load;
+  std::lock_guard lock(remote_first_mutex_);
+  return remote_first_;
+}
+
+void Pipeline::RemoteFirstEnded() {
+  std::unique_lock lock(remote_first_mutex_);
+  const int64_t now_us = NowUs();
+  // The clocks of two cores may differ by a little.
+  const int64_t took_us = std::max<int64_t>(0, now_us - remote_first_.begin_us.value_or(now_us));
+  const bool was_long = took_us >= options_.told_step_us;
+  --remote_first_.num_steps;
+  remote_first_.begin_us.reset();
+  if (remote_first_.num_steps > 0) remote_first_.begin_us = now_us;
+  lock.unlock();
+  if (was_long) Notify();
+}
+
+RankCounters Pipeline::Counters() const {
+  constexpr int64_t kAnswerUs = 1'000'000;
+  RankCounters sum = threads_->live()->Counters();
+  if (remote_counters_ == nullptr) return sum;
+  const RemoteRanks& remote = *options_.remote;
+  // Its endpoint is this process's, whose ranks are of one replica.
+  if (remote.map.ProcessOf(remote.replica * remote.map.layout.ranks_per_replica()) == remote.process) {
+    sum.handover_bytes += remote.endpoint->sent_bytes();
+  }
+  sum.Add(Failure().ok() ? remote_counters_->Ask(kAnswerUs) : remote_counters_->Latest());
+  return sum;
 }
 
 void Pipeline::Finish(std::unique_ptr<StepResult> result) {
@@ -171,9 +200,13 @@ void Pipeline::Submit(std::unique_ptr<Step> step) {
       result->status = failure_;
       lock.unlock();
       results_.Push(std::move(result));
-      std::lock_guard notify_lock(notify_mutex_);
       // Not from here: the caller may hold what the function wants.
-      if (notify_) std::thread([notify = notify_] { (*notify)(); }).detach();
+      if (!late_notifier_.joinable()) {
+        late_notifier_ = std::thread([this] {
+          while (late_notices_.Pop()) Notify();
+        });
+      }
+      late_notices_.Push(true);
       return;
     }
     in_flight_.push_back(step->step_id);
@@ -194,7 +227,10 @@ void Pipeline::Submit(std::unique_ptr<Step> step) {
       wired_.firsts[lane]->Submit(std::move(packet));
       continue;
     }
-    if (lane == 0 && remote_first_steps_++ == 0) remote_first_begin_us_ = NowUs();
+    if (lane == 0) {
+      std::lock_guard lock(remote_first_mutex_);
+      if (remote_first_.num_steps++ == 0) remote_first_.begin_us = NowUs();
+    }
     SendMessage(wired_.submits[lane], EncodePacket(packet), nullptr, 0, {});
   }
 }
@@ -212,7 +248,7 @@ std::unique_ptr<StepResult> Pipeline::Poll() {
 
 void Pipeline::Cancel(SeqId seq) {
   cancelled_.Add(seq, last_submitted_);
-  if (options_.remote) SendCancelOrder(*options_.remote, seq, last_submitted_);
+  if (options_.remote) SendOrder(*options_.remote, {.seq = seq, .last_step_id = last_submitted_});
 }
 
 }  // namespace penstock

@@ -23,6 +23,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "base/bounded_queue.h"
@@ -30,7 +31,9 @@
 #include "pipeline/cancel_set.h"
 #include "pipeline/lane_wiring.h"
 #include "pipeline/rank_threads.h"
+#include "pipeline/remote_counters.h"
 #include "plan/executor.h"
+#include "plan/rank_counters.h"
 
 namespace penstock {
 
@@ -75,6 +78,9 @@ class Pipeline : public Executor {
   void Fail(const Status& status);
   Status Failure() const override;
 
+  // What its ranks have counted. Those of other processes are asked, and have a second to answer. Any thread.
+  RankCounters Counters() const;
+
   // Of the steps that are submitted from now on.
   void SetSequenceParallelMinTokens(std::optional<int32_t> min_tokens);
 
@@ -88,6 +94,7 @@ class Pipeline : public Executor {
     bool results_end = false;      // GUARDED_BY(mutex): the last rank has closed its lane
   };
   void ListenToWorkers();
+  void RemoteFirstEnded();
   // Waits for the last rank, if that is another process's.
   void EndListening();
   void Finish(std::unique_ptr<StepResult> result);
@@ -96,8 +103,9 @@ class Pipeline : public Executor {
   const PipelineOptions options_;
   CancelSet cancelled_;
   uint64_t last_submitted_ = 0;
-  std::atomic<int32_t> remote_first_steps_{0};  // where stage 0 is elsewhere: submitted, and not ended there
-  std::atomic<int64_t> remote_first_begin_us_{0};  // as far as we know
+  // Where stage 0 is elsewhere: what is submitted and not ended there, as far as we know.
+  mutable std::mutex remote_first_mutex_;
+  FirstStageLoad remote_first_;  // GUARDED_BY(remote_first_mutex_)
   mutable std::mutex in_flight_mutex_;
   std::deque<uint64_t> in_flight_;  // GUARDED_BY(in_flight_mutex_): ids of steps without result
   Status failure_;                  // GUARDED_BY(in_flight_mutex_)
@@ -105,9 +113,13 @@ class Pipeline : public Executor {
   std::mutex notify_mutex_;
   std::shared_ptr<const std::function<void()>> notify_;  // GUARDED_BY(notify_mutex_)
   BoundedQueue<std::unique_ptr<StepResult>> results_;
+  // Calls notify_ for steps that end where they are submitted, as nothing else does after a failure.
+  BoundedQueue<bool> late_notices_;
+  std::thread late_notifier_;  // started by the first
   WiredLanes wired_;
   const std::shared_ptr<Ear> ear_ = std::make_shared<Ear>();
   std::unique_ptr<RankThreads> threads_;
+  std::unique_ptr<RemoteCounters> remote_counters_;  // null: all ranks are in this process
 };
 
 }  // namespace penstock

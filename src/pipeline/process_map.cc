@@ -14,19 +14,13 @@ Status CheckProcessMap(const ProcessMap& map) {
   }
   const int32_t each = map.ranks_per_process(), stage = layout.ranks_per_stage();
   const bool has_whole_stages = each % stage == 0;
-  const bool has_whole_groups = stage % each == 0 && (each == 1 || each % layout.tp == 0);
   const bool is_within_replica = processes == 1 || layout.ranks_per_replica() % each == 0;
-  if (!(has_whole_stages || has_whole_groups) || !is_within_replica) {
+  if (!(has_whole_stages || each == 1) || !is_within_replica) {
     return InvalidArgument(
-        "{} MPI processes of {} ranks each for {}: a process has whole stages of {} ranks, or whole groups "
-        "of {}, of one replica",
-        processes, each, LayoutName(layout), stage, layout.tp);
-  }
-  if (layout.expert_parallel && each > 1 && processes > 1 && !has_whole_stages) {
-    return InvalidArgument(
-        "{} MPI processes of {} ranks each for {}: experts are spread over {} ranks, which "
-        "must be of one process, or of as many",
-        processes, each, LayoutName(layout), layout.dp * stage);
+        "{} MPI processes of {} ranks each for {}: a process has one rank, or whole stages of {} ranks, of "
+        "one "
+        "replica",
+        processes, each, LayoutName(layout), stage);
   }
   if (layout.expert_parallel && layout.dp > 1 && each > 1 && processes > 1) {
     return InvalidArgument(

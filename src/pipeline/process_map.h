@@ -21,8 +21,8 @@ struct ProcessMap {
   int32_t FirstRank(int32_t process) const { return process * ranks_per_process(); }
 };
 
-// kInvalidArgument unless each process has whole stages, or stages whole processes: what ranks share is
-// within one process, or every one of them is another process's only member of the group.
+// kInvalidArgument unless each process has whole stages of one replica, or one rank: a group of ranks is
+// within one process, or each of its members is in another.
 Status CheckProcessMap(const ProcessMap& map);
 
 }  // namespace penstock

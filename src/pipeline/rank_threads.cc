@@ -65,6 +65,7 @@ void RankThreads::Run(int32_t stage_idx, int32_t lane_idx, const RankFactory& ma
   Stage stage(stage_idx, *std::move(runtime), options_.model, cancelled_, options_.run_empty_steps);
   CHECK_EQ(stage.lane(), lane_idx);
   if (stage_idx == lane.first_stage()) AddHiddenBuffers(stage.model().config(), lane);
+  live_->Add(stage);
   ready.Push(OkStatus());
   const bool is_last = stage_idx + 1 == lane.first_stage() + lane.num_stages();
   while (std::optional<StagePacket> packet = lane.Inlet(stage_idx).Pop()) {
@@ -73,6 +74,7 @@ void RankThreads::Run(int32_t stage_idx, int32_t lane_idx, const RankFactory& ma
     outlet.Push(*std::move(packet));
     if (options_.forget != nullptr && is_last) options_.forget->ForgetUpTo(step_id);
   }
+  live_->Remove(stage);
   outlet.Close();
 }
 

@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "pipeline/cancel_set.h"
 #include "pipeline/lane.h"
+#include "pipeline/live_stages.h"
 #include "pipeline/stage.h"
 
 namespace penstock {
@@ -44,6 +45,9 @@ class RankThreads {
   // Returns when every rank is ready to run, or with the first one's error.
   Status Start(const RankFactory& make_rank);
 
+  // What its ranks count; may outlive this.
+  std::shared_ptr<const LiveStages> live() const { return live_; }
+
  private:
   void Run(int32_t stage_idx, int32_t lane_idx, const RankFactory& make_rank, BoundedQueue<Status>& ready);
   std::string Name(int32_t stage_idx, int32_t lane_idx, const char* separator) const;
@@ -52,6 +56,7 @@ class RankThreads {
   const RankThreadsOptions options_;
   const std::vector<std::unique_ptr<Lane>>& lanes_;
   const CancelSet& cancelled_;
+  const std::shared_ptr<LiveStages> live_ = std::make_shared<LiveStages>();
   std::vector<std::thread> threads_;
 };
 

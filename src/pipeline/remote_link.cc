@@ -134,7 +134,11 @@ Result<std::optional<MessageAssembler::Message>> MessageAssembler::Add(std::span
                            piece.empty() ? -1 : static_cast<int>(piece[0]));
   }
   const auto kind = static_cast<Piece>(piece[0]);
-  if (kind == Piece::kClose) return std::optional<Message>({.is_close = true, .bytes = {}});
+  if (kind == Piece::kClose) {
+    if (bytes_.empty()) return std::optional<Message>({.is_close = true, .bytes = {}});
+    return InvalidArgument("a close amid a message between ranks, of which {} bytes are there",
+                           bytes_.size());
+  }
   bytes_.insert(bytes_.end(), piece.begin() + 1, piece.end());
   if (bytes_.size() > kMaxHeaderBytes) {
     return InvalidArgument("a message between ranks of more than {} bytes", kMaxHeaderBytes);

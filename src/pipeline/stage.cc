@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "model/expert_load.h"
 
 namespace penstock {
 namespace {
@@ -50,6 +51,20 @@ Stage::Stage(int32_t stage_idx, RankRuntime runtime, const ModelOptions& options
 
 Stage::~Stage() {
   if (group() != nullptr && told_) group()->Wait(*told_);
+}
+
+void Stage::AddCounters(RankCounters& sum) const {
+  const auto add = [](const std::unique_ptr<Communicator>& group, uint64_t& bytes) {
+    if (group != nullptr) bytes += group->sent_bytes();
+  };
+  add(runtime_.groups.tp, sum.tp_bytes);
+  add(runtime_.groups.pcp, sum.pcp_bytes);
+  add(runtime_.groups.ep, sum.ep_bytes);
+  add(runtime_.groups.stage, sum.stage_bytes);
+  const ExpertLoad* const load = runtime_.model->expert_load();
+  const RankShare& share = runtime_.model->range().share;
+  // Ranks that route the same rows have the same counts (Model::expert_load).
+  if (load != nullptr && (share.ep_size > 1 || share.tp_rank == 0)) load->AddTo(sum.expert_tokens);
 }
 
 void Stage::Execute(StagePacket& packet) {

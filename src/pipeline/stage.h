@@ -22,6 +22,7 @@
 #include "pipeline/cancel_set.h"
 #include "pipeline/packet.h"
 #include "pipeline/rank_groups.h"
+#include "plan/rank_counters.h"
 #include "sample/sampler.h"
 #include "tensor/buffer.h"
 
@@ -53,6 +54,9 @@ class Stage {
   // stage, and stamps the result. Sequences are dropped by each stage where it has one rank; where it has
   // more by stage 0 only, before there are hidden states, which may be spread over the ranks later.
   void Execute(StagePacket& packet);
+
+  // Adds what the rank has counted so far. Any thread.
+  void AddCounters(RankCounters& sum) const;
 
   const Model& model() const { return *runtime_.model; }
 

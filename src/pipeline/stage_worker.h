@@ -12,6 +12,7 @@
 #include "pipeline/cancel_set.h"
 #include "pipeline/lane_wiring.h"
 #include "pipeline/rank_threads.h"
+#include "pipeline/wire.h"
 
 namespace penstock {
 
@@ -40,8 +41,7 @@ class StageWorker {
   std::unique_ptr<RankThreads> threads_;
 };
 
-// What process 0 says to all workers of a replica.
-void SendCancelOrder(const RemoteRanks& remote, SeqId seq, uint64_t last_step_id);
-void SendStopOrder(const RemoteRanks& remote);
+// From process 0 to all workers of the replica.
+void SendOrder(const RemoteRanks& remote, Order order);
 
 }  // namespace penstock

@@ -15,60 +15,86 @@
 namespace penstock {
 namespace {
 
+// Each names all members, so that a new one does not compile before it is thought of here.
+
 template <typename Io>
 void Fields(Io& io, SamplingParams& params) {
-  io(params.temperature), io(params.top_p), io(params.top_k), io(params.min_p);
-  io(params.presence_penalty), io(params.frequency_penalty), io(params.repetition_penalty);
-  io(params.seed), io(params.logit_bias), io(params.logprobs);
+  auto& [temperature, top_p, top_k, min_p, presence_penalty, frequency_penalty, repetition_penalty, seed,
+         logit_bias, max_tokens, min_tokens, ignore_eos, stop, stop_token_ids, include_stop_str_in_output,
+         skip_special_tokens, logprobs, prompt_logprobs] = params;
+  io(temperature), io(top_p), io(top_k), io(min_p);
+  io(presence_penalty), io(frequency_penalty), io(repetition_penalty);
+  io(seed), io(logit_bias), io(logprobs);
   // The rest of the parameters is the engine's business.
 }
 
 template <typename Io>
 void Fields(Io& io, SampleSpec& sample) {
-  io(sample.params), io(sample.seed), io(sample.draw_idx);
-  io(sample.banned), io(sample.prompt_ids), io(sample.output_ids);
+  auto& [params, seed, draw_idx, banned, prompt_ids, output_ids] = sample;
+  io(params), io(seed), io(draw_idx), io(banned), io(prompt_ids), io(output_ids);
 }
 
 template <typename Io>
 void Fields(Io& io, Chunk& chunk) {
-  io(chunk.seq), io(chunk.pos), io(chunk.len), io(chunk.is_decode);
-  io(chunk.token_ids), io(chunk.block_ids), io(chunk.sample);
-  io(chunk.logprob_targets), io(chunk.num_prompt_logprobs);
+  auto& [seq, pos, len, is_decode, token_ids, block_ids, sample, logprob_targets, num_prompt_logprobs] =
+      chunk;
+  io(seq), io(pos), io(len), io(is_decode);
+  io(token_ids), io(block_ids), io(sample);
+  io(logprob_targets), io(num_prompt_logprobs);
 }
 
 template <typename Io>
 void Fields(Io& io, Step& step) {
-  io(step.step_id), io(step.chunks);
+  auto& [step_id, chunks] = step;
+  io(step_id), io(chunks);
 }
 
 template <typename Io>
-void Fields(Io& io, TokenLogprob& logprob) {
-  io(logprob.id), io(logprob.logprob), io(logprob.rank);
+void Fields(Io& io, TokenLogprob& token) {
+  auto& [id, logprob, rank] = token;
+  io(id), io(logprob), io(rank);
 }
 
 template <typename Io>
 void Fields(Io& io, PositionLogprobs& position) {
-  io(position.chosen), io(position.top);
+  auto& [chosen, top] = position;
+  io(chosen), io(top);
 }
 
 template <typename Io>
 void Fields(Io& io, SampledToken& token) {
-  io(token.seq), io(token.id), io(token.logprobs);
+  auto& [seq, id, logprobs] = token;
+  io(seq), io(id), io(logprobs);
 }
 
 template <typename Io>
 void Fields(Io& io, PromptLogprobs& prompt) {
-  io(prompt.seq), io(prompt.pos), io(prompt.positions);
+  auto& [seq, pos, positions] = prompt;
+  io(seq), io(pos), io(positions);
 }
 
 template <typename Io>
 void Fields(Io& io, StageStamp& stamp) {
-  io(stamp.stage), io(stamp.recv_us), io(stamp.begin_us), io(stamp.end_us);
+  auto& [stage, recv_us, begin_us, end_us] = stamp;
+  io(stage), io(recv_us), io(begin_us), io(end_us);
+}
+
+// No stage sets the status: a process that cannot go on ends.
+template <typename Io>
+void Fields(Io& io, StepResult& result) {
+  auto& [step_id, status, tokens, prompt_logprobs, skipped, stamps] = result;
+  io(step_id), io(tokens), io(prompt_logprobs), io(skipped), io(stamps);
 }
 
 template <typename Io>
-void Fields(Io& io, StepResult& result) {
-  io(result.step_id), io(result.tokens), io(result.prompt_logprobs), io(result.skipped), io(result.stamps);
+void Fields(Io& io, RankCounters& counters) {
+  io(counters.expert_tokens), io(counters.tp_bytes), io(counters.pcp_bytes), io(counters.ep_bytes);
+  io(counters.stage_bytes), io(counters.handover_bytes);
+}
+
+template <typename Io>
+void Fields(Io& io, CountersAnswer& answer) {
+  io(answer.question), io(answer.counters);
 }
 
 class Writer {
@@ -172,19 +198,36 @@ class Reader {
   Status status_;
 };
 
+// An order as it is sent.
+struct OrderFields {
+  int32_t replica = 0;
+  uint8_t kind = 0;
+  SeqId seq = 0;
+  uint64_t last_step_id = 0, question = 0;
+};
+
+template <typename Io>
+void Fields(Io& io, OrderFields& order) {
+  io(order.replica), io(order.kind), io(order.seq), io(order.last_step_id), io(order.question);
+}
+
 struct PacketFlags {
-  bool has_result = false, sequence_parallel = false, is_void = false, has_rows = false;
+  bool has_result = false, sequence_parallel = false, is_void = false, has_own_rows = false;
 };
 
 template <typename Io>
 void Fields(Io& io, PacketFlags& flags) {
-  io(flags.has_result), io(flags.sequence_parallel), io(flags.is_void), io(flags.has_rows);
+  io(flags.has_result), io(flags.sequence_parallel), io(flags.is_void), io(flags.has_own_rows);
 }
 
 Status CheckChunk(const Chunk& chunk) {
   if (chunk.len < 1 || chunk.pos < 0 || chunk.token_ids.size() != static_cast<size_t>(chunk.len)) {
     return InvalidArgument("a chunk of length {} at {} with {} tokens", chunk.len, chunk.pos,
                            chunk.token_ids.size());
+  }
+  if (!chunk.logprob_targets.empty() && chunk.logprob_targets.size() != chunk.token_ids.size()) {
+    return InvalidArgument("a chunk of length {} with {} log-probabilities", chunk.len,
+                           chunk.logprob_targets.size());
   }
   return OkStatus();
 }
@@ -211,7 +254,7 @@ Result<StagePacket> DecodePacket(std::span<const std::byte> bytes) {
   if (flags.has_result) reader(*(packet.result = std::make_unique<StepResult>()));
   packet.sequence_parallel = flags.sequence_parallel;
   packet.is_void = flags.is_void;
-  packet.hidden_is_own_rows = flags.has_rows;
+  packet.hidden_is_own_rows = flags.has_own_rows;
   for (const Chunk& chunk : packet.step->chunks) reader.Fail(CheckChunk(chunk));
   RETURN_IF_ERROR(reader.Finish());
   return packet;
@@ -229,6 +272,39 @@ Result<StepResult> DecodeResult(std::span<const std::byte> bytes) {
   reader(result);
   RETURN_IF_ERROR(reader.Finish());
   return result;
+}
+
+std::vector<std::byte> EncodeOrder(const Order& order) {
+  Writer writer;
+  OrderFields fields{order.replica, static_cast<uint8_t>(order.kind), order.seq, order.last_step_id,
+                     order.question};
+  writer(fields);
+  return writer.Take();
+}
+
+Result<Order> DecodeOrder(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  OrderFields fields;
+  reader(fields);
+  if (fields.kind > static_cast<uint8_t>(Order::Kind::kCount)) {
+    reader.Fail(InvalidArgument("an order of kind {}", fields.kind));
+  }
+  RETURN_IF_ERROR(reader.Finish());
+  return Order{fields.replica, Order::Kind{fields.kind}, fields.seq, fields.last_step_id, fields.question};
+}
+
+std::vector<std::byte> EncodeCounters(const CountersAnswer& answer) {
+  Writer writer;
+  writer(const_cast<CountersAnswer&>(answer));
+  return writer.Take();
+}
+
+Result<CountersAnswer> DecodeCounters(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  CountersAnswer answer;
+  reader(answer);
+  RETURN_IF_ERROR(reader.Finish());
+  return answer;
 }
 
 }  // namespace penstock

@@ -214,6 +214,41 @@ void WriteEngine(const EngineStats& engine, const EngineLimits& limits, int64_t 
   }
 }
 
+void WriteRanks(const RankCounters& ranks, Page* page) {
+  page->Family("penstock:comm_sent_bytes_total", "counter",
+               "Bytes that ranks have sent to others, by the group in which they share work.");
+  const std::pair<std::string_view, uint64_t> groups[] = {{"tp", ranks.tp_bytes},
+                                                          {"pcp", ranks.pcp_bytes},
+                                                          {"ep", ranks.ep_bytes},
+                                                          {"stage", ranks.stage_bytes},
+                                                          {"handover", ranks.handover_bytes}};
+  for (const auto& [group, bytes] : groups) {
+    page->Sample("penstock:comm_sent_bytes_total", static_cast<double>(bytes), {{"group", group}});
+  }
+  size_t num_series = 0;
+  for (const auto& layer : ranks.expert_tokens) num_series += layer.size();
+  if (num_series == 0 || num_series > kMaxExpertSeries) return;
+  page->Family("penstock:expert_tokens_total", "counter", "Tokens that were routed to each expert.");
+  for (size_t layer = 0; layer < ranks.expert_tokens.size(); ++layer) {
+    const std::vector<uint64_t>& counts = ranks.expert_tokens[layer];
+    for (size_t e = 0; e < counts.size(); ++e) {
+      page->Sample("penstock:expert_tokens_total", static_cast<double>(counts[e]),
+                   {{"layer", std::to_string(layer)}, {"expert", std::to_string(e)}});
+    }
+  }
+}
+
+// Ranks hold experts for all engines together.
+void WriteImbalance(const std::vector<double>& layers, Page* page) {
+  if (layers.empty()) return;
+  page->Family("penstock:expert_load_imbalance", "gauge",
+               "Tokens of the rank that experts of a layer gave the most to do, over the mean of the ranks.");
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    if (layers[layer] == 0) continue;
+    page->Sample("penstock:expert_load_imbalance", layers[layer], {{"layer", std::to_string(layer)}});
+  }
+}
+
 void WriteHttp(const HttpStats& http, Page* page) {
   page->Family("http_requests_total", "counter", "Total number of requests by method, status and handler.");
   for (const auto& [key, count] : http.requests) {
@@ -293,12 +328,15 @@ ProcessStats ReadProcessStats() {
 
 std::string MetricsPage(const std::string& model_name, std::span<const EngineStats> engines,
                         const EngineLimits& limits, const HttpStats& http, const ProcessStats& process,
-                        int64_t now_us) {
+                        int64_t now_us, const RankMetrics& ranks) {
   Page page;
   for (size_t i = 0; i < engines.size(); ++i) {
     page.SetCommonLabels(fmt::format("model_name=\"{}\",engine=\"{}\"", EscapeLabel(model_name), i));
     WriteEngine(engines[i], limits, now_us, &page);
+    if (i < ranks.engines.size()) WriteRanks(ranks.engines[i], &page);
   }
+  page.SetCommonLabels(fmt::format("model_name=\"{}\"", EscapeLabel(model_name)));
+  WriteImbalance(ranks.expert_load_imbalance, &page);
   page.SetCommonLabels("");
   WriteHttp(http, &page);
   WriteProcess(process, &page);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "server/rank_metrics.h"
 #include "server/router.h"
 
 namespace penstock {
@@ -23,9 +24,12 @@ struct ProcessStats {
 };
 ProcessStats ReadProcessStats();
 
+// The most series of expert loads of an engine; where there would be more, there are none.
+inline constexpr size_t kMaxExpertSeries = 4096;
+
 // Each engine's series have its index as label `engine`. `now_us`: NowUs(), for ages.
 std::string MetricsPage(const std::string& model_name, std::span<const EngineStats> engines,
                         const EngineLimits& limits, const HttpStats& http, const ProcessStats& process,
-                        int64_t now_us);
+                        int64_t now_us, const RankMetrics& ranks = {});
 
 }  // namespace penstock

@@ -160,8 +160,9 @@ void Server::Impl::AnswerLoad(ResponseWriter& response) const {
 void Server::Impl::AnswerMetrics(ResponseWriter& response) const {
   HttpResponse page;
   page.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  page.body = MetricsPage(rules.served_model_names.front(), engine.ReplicaStats(), rules.engine,
-                          router.stats(), ReadProcessStats(), NowUs());
+  page.body =
+      MetricsPage(rules.served_model_names.front(), engine.ReplicaStats(), rules.engine, router.stats(),
+                  ReadProcessStats(), NowUs(), options.rank_metrics ? options.rank_metrics() : RankMetrics{});
   response.Send(std::move(page));
 }
 

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "server/answer.h"
 #include "server/http_server.h"
+#include "server/rank_metrics.h"
 #include "server/router.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -40,6 +41,9 @@ struct ServerOptions {
   int num_workers = 2;                          // threads that parse, render and tokenise
   size_t worker_queue = 1024;                   // requests that may wait for them
   double sse_keep_alive_interval_seconds = 15;  // 0: no keep-alive comments
+
+  // For /metrics; any thread. Absent: none.
+  std::function<RankMetrics()> rank_metrics;
 
   // Keeps what /stop_profile answers with, if the operator wants that (--trace); worker thread.
   std::function<void(const std::string& trace)> save_trace;

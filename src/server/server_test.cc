@@ -1,6 +1,7 @@
 // All endpoints, as a client sees them.
 //
 // SPDX-License-Identifier: Apache-2.0
+#include "server/metrics_page.h"
 #include "server/testing/server_fixture.h"
 
 namespace penstock {
@@ -494,6 +495,30 @@ TEST_F(ServerTest, EachReplicaHasItsOwnSeriesAndTheWaitIsTheShortest) {
   EXPECT_EQ(load["estimated_wait_seconds"], 7);
   engine_.SetSubmitStatus(ResourceExhausted("full"));
   EXPECT_EQ(Post("/v1/completions", Completion()).Header("Retry-After"), "7");
+}
+
+TEST_F(ServerTest, MetricsTellOfTheRanks) {
+  RankMetrics ranks;
+  ranks.engines.resize(2);
+  ranks.engines[1].expert_tokens = {{}, {3, 4}};
+  ranks.engines[1].ep_bytes = 77;
+  ranks.expert_load_imbalance = {0, 1.25};
+  options_.rank_metrics = [&] { return ranks; };
+  engine_.SetMoreReplicas({EngineStats{}});
+  Start();
+  std::string page = Get("/metrics").body;
+  for (const char* line :
+       {"penstock:expert_tokens_total{model_name=\"tiny\",engine=\"1\",layer=\"1\",expert=\"1\"} 4\n",
+        "penstock:expert_load_imbalance{model_name=\"tiny\",layer=\"1\"} 1.25\n",
+        "penstock:comm_sent_bytes_total{model_name=\"tiny\",engine=\"1\",group=\"ep\"} 77\n",
+        "penstock:comm_sent_bytes_total{model_name=\"tiny\",engine=\"0\",group=\"handover\"} 0\n"}) {
+    EXPECT_NE(page.find(line), std::string::npos) << line << "not in\n" << page;
+  }
+  EXPECT_EQ(page.find("layer=\"0\""), std::string::npos) << "a layer without experts";
+  ranks.engines[1].expert_tokens.assign(2, std::vector<uint64_t>(kMaxExpertSeries / 2 + 1, 1));
+  page = Get("/metrics").body;
+  EXPECT_EQ(page.find("penstock:expert_tokens_total"), std::string::npos) << "too many series";
+  EXPECT_NE(page.find("penstock:expert_load_imbalance"), std::string::npos);
 }
 
 TEST_F(ServerTest, AbortRequestsEndsThemByEitherId) {

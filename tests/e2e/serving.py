@@ -26,12 +26,13 @@ ENVIRONMENT = {**os.environ, "XDG_CACHE_HOME": CACHE.name}
 class Server:
     """A running server; a context manager that ends it."""
 
-    def __init__(self, model, *flags, binary=ROOT / "build/penstock", launcher=(), ready_s=120):
+    def __init__(self, model, *flags, binary=ROOT / "build/penstock", ready_s=120, launcher=()):
+        """launcher: words before the program's, such as mpirun's."""
         self.port = free_port()
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")
         self.process = subprocess.Popen(
-            [*launcher, str(binary), "serve", str(model), "--host", "127.0.0.1", "--port", str(self.port),
-             *map(str, flags)], stdout=self.log, stderr=subprocess.STDOUT, env=ENVIRONMENT)
+            [*map(str, launcher), str(binary), "serve", str(model), "--host", "127.0.0.1", "--port", str(self.port), *map(str, flags)],
+            stdout=self.log, stderr=subprocess.STDOUT, env=ENVIRONMENT)
         deadline = time.monotonic() + ready_s
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -15,18 +15,23 @@
 #include "base/thread_team.h"
 #include "comm/inproc/inproc_group.h"
 #include "model/model.h"
-#include "model/testing/staged_model.h"
+#include "model/testing/test_sequences.h"
 #include "plan/parallel_layout.h"
+#include "tensor/buffer.h"
 
 namespace penstock::testing {
 
 class RankedModel {
  public:
-  static constexpr int32_t kNumBlocks = StagedModel::kNumBlocks;
+  static constexpr int32_t kNumBlocks = TestSequences::kNumBlocks;
 
   RankedModel(const std::string& dir, const ModelConfig& config, const ParallelLayout& layout,
               const ModelOptions& options, const std::string& kernels, bool sequence_parallel = false)
-      : options_(options), config_(config), layout_(layout), sequence_parallel_(sequence_parallel) {
+      : options_(options),
+        config_(config),
+        layout_(layout),
+        sequence_parallel_(sequence_parallel),
+        sequences_(options.block_size) {
     const int lanes = layout.ranks_per_stage();
     for (int s = 0; s < layout.pp; ++s) {
       auto ep_group = MakeInprocGroup(layout.expert_parallel ? lanes : 1);
@@ -60,41 +65,21 @@ class RankedModel {
     }
   }
 
-  TestSequence NewSequence(std::vector<int32_t> tokens) {
-    TestSequence sequence{std::move(tokens), {}, 0};
-    const int32_t count =
-        (static_cast<int32_t>(sequence.tokens.size()) + options_.block_size - 1) / options_.block_size;
-    for (int32_t i = 0; i < count; ++i) sequence.block_ids.push_back(NextBlock());
-    return sequence;
-  }
-
-  void Append(TestSequence& sequence, int32_t token) {
-    if (sequence.tokens.size() % options_.block_size == 0) sequence.block_ids.push_back(NextBlock());
-    sequence.tokens.push_back(token);
-  }
+  // As TestSequences.
+  TestSequence NewSequence(std::vector<int32_t> tokens) { return sequences_.New(std::move(tokens)); }
+  void Append(TestSequence& sequence, int32_t token) { sequences_.Append(sequence, token); }
 
   // As StagedModel::Run, but logits come of the wanted rows only: [wanted][vocab_size].
-  std::vector<std::vector<float>> Run(const std::vector<StagedModel::Chunk>& chunks,
+  std::vector<std::vector<float>> Run(const std::vector<TestChunk>& chunks,
                                       std::vector<int32_t> wanted = {}) {
-    std::vector<int32_t> ids, positions;
-    std::vector<SeqSpan> spans;
-    for (const StagedModel::Chunk& chunk : chunks) {
-      TestSequence& sequence = *chunk.sequence;
-      spans.push_back(
-          {static_cast<int32_t>(ids.size()), chunk.len, sequence.num_computed, sequence.block_ids.data()});
-      for (int32_t i = 0; i < chunk.len; ++i) {
-        ids.push_back(sequence.tokens.at(sequence.num_computed + i));
-        positions.push_back(sequence.num_computed + i);
-      }
-      sequence.num_computed += chunk.len;
-    }
+    const TestStep step(chunks);
     if (wanted.empty()) {
-      wanted.resize(ids.size());
+      wanted.resize(step.ids.size());
       std::iota(wanted.begin(), wanted.end(), 0);
     }
-    const ModelBatch batch{.token_ids = ids,
-                           .positions = positions,
-                           .spans = spans,
+    const ModelBatch batch{.token_ids = step.ids,
+                           .positions = step.positions,
+                           .spans = step.spans,
                            .wanted_rows = wanted,
                            .sequence_parallel = sequence_parallel_,
                            .hidden_is_own_rows = true};
@@ -179,14 +164,12 @@ class RankedModel {
     if (from.rows > 0) std::memcpy(to.data, from.data, from.rows * from.cols * DTypeBytes(from.dtype));
   }
 
-  int32_t NextBlock() { return blocks_taken_++ * 27 % kNumBlocks; }
-
   const ModelOptions options_;
   const ModelConfig config_;
   const ParallelLayout layout_;
   const bool sequence_parallel_;
   std::vector<Rank> ranks_;
-  int32_t blocks_taken_ = 0;
+  TestSequences sequences_;
 };
 
 }  // namespace penstock::testing

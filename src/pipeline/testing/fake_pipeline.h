@@ -57,12 +57,13 @@ class FakePipeline {
   }
 
   StepResult Next() {
-    std::unique_lock lock(mutex_);
-    EXPECT_TRUE(wake_.wait_for(lock, std::chrono::seconds(20), [&] { return ready_ > 0; }));
-    --ready_;
-    lock.unlock();
-    auto result = executor->Poll();
-    EXPECT_NE(result, nullptr);
+    std::unique_ptr<StepResult> result;
+    while ((result = executor->Poll()) == nullptr) {  // it is also told when the first stage has ended a step
+      std::unique_lock lock(mutex_);
+      const bool is_told = wake_.wait_for(lock, std::chrono::seconds(20), [&] { return ready_ > 0; });
+      CHECK(is_told);
+      --ready_;
+    }
     return *result;
   }
 
