@@ -123,7 +123,7 @@ Status MeasureLatency(const CommandSetup& setup, EnginePlan plan, const BenchOpt
   return Print(setup.flags, LatencyText(report) + ProfileText(profiles), json);
 }
 
-Status BenchLatency(CommandSetup setup) {
+Status BenchLatency(CommandSetup& setup) {
   if (!setup.flags.Given("enable-prefix-caching")) setup.run.enable_prefix_caching = false;
   setup.run.log_stats_interval_s = 0;
   setup.run.profile_ops = setup.flags.Bool("profile");
@@ -141,7 +141,7 @@ Status BenchLatency(CommandSetup setup) {
 int RunBenchLatency(std::span<const std::string> args) {
   CommandStart start = StartCommand(args, BenchLatencyTable(), kInfo);
   if (!start.setup) return start.exit_code;
-  const Status status = BenchLatency(*std::move(start.setup));
+  const Status status = BenchLatency(*start.setup);
   if (status.ok() && start.setup->job != nullptr) start.setup->job->Done();
   return status.ok() ? kExitDone : Fail(status);
 }

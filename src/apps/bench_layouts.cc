@@ -106,7 +106,11 @@ Status Print(const ParsedFlags& flags, const LayoutBenchReport& report) {
   return file ? OkStatus() : Internal("--output-json: {} cannot be written", path);
 }
 
-Status BenchLayouts(CommandSetup setup) {
+Status BenchLayouts(CommandSetup& setup) {
+  if (setup.job != nullptr) {
+    return Unimplemented("bench layouts: got {} processes, expected one, whose threads are the ranks",
+                         setup.job->map().num_processes);
+  }
   ASSIGN_OR_RETURN(const LayoutBench bench, ReadBench(setup));
   RunConfig& run = setup.run;
   run.enable_prefix_caching = bench.workload.prefix_hit > 0;
@@ -135,7 +139,7 @@ Status BenchLayouts(CommandSetup setup) {
 int RunBenchLayouts(std::span<const std::string> args) {
   CommandStart start = StartCommand(args, BenchLayoutsTable(), kInfo);
   if (!start.setup) return start.exit_code;
-  const Status status = BenchLayouts(*std::move(start.setup));
+  const Status status = BenchLayouts(*start.setup);
   return status.ok() ? kExitDone : Fail(status);
 }
 

@@ -58,7 +58,7 @@ Result<std::vector<std::vector<CostSample>>> RunRecipe(const CommandSetup& setup
   return executor.TakeSamples();
 }
 
-Status Calibrate(CommandSetup setup) {
+Status Calibrate(CommandSetup& setup) {
   RunConfig& run = setup.run;
   run.enable_prefix_caching = false;
   run.log_stats_interval_s = 0;
@@ -89,7 +89,7 @@ Status Calibrate(CommandSetup setup) {
 int RunCalibrate(std::span<const std::string> args) {
   CommandStart start = StartCommand(args, CalibrateTable(), kInfo);
   if (!start.setup) return start.exit_code;
-  const Status status = Calibrate(*std::move(start.setup));
+  const Status status = Calibrate(*start.setup);
   if (status.ok() && start.setup->job != nullptr) start.setup->job->Done();
   return status.ok() ? kExitDone : Fail(status);
 }

@@ -31,24 +31,20 @@ Result<CommandSetup> Resolve(ParsedFlags flags, bool speaks) {
   return CommandSetup{std::move(flags), std::move(env), std::move(run), nullptr};
 }
 
-// --help and --version are answered here.
-FlagsStart ParseOrAnswer(std::span<const std::string> args, const FlagTable& table, const CommandInfo& info,
-                         bool speaks = true) {
-  Result<ParsedFlags> flags = ParseFlags(args, table);
-  if (!flags.ok()) {
-    if (speaks) fmt::print(stderr, "error: {}\nUsage: {}\n", flags.status().message(), info.usage);
-    return {std::nullopt, kExitUsage};
-  }
-  if (flags->help()) {
-    fmt::print("{}", CommandHelp(info.usage, info.about, table, *flags->help()));
-    return {std::nullopt, kExitDone};
-  }
-  if (flags->version()) {
+// The exit code of --help and --version, which are answered here (`speaks`) or by another process.
+std::optional<int> Answer(const ParsedFlags& flags, const FlagTable& table, const CommandInfo& info,
+                          bool speaks = true) {
+  if (!flags.help() && !flags.version()) return std::nullopt;
+  if (!speaks) return kExitDone;
+  if (flags.help()) {
+    fmt::print("{}", CommandHelp(info.usage, info.about, table, *flags.help()));
+  } else {
     fmt::print("penstock {}\n", kPenstockVersion);
-    return {std::nullopt, kExitDone};
   }
-  return {*std::move(flags), kExitDone};
+  return kExitDone;
 }
+
+void PrintUsage(const CommandInfo& info) { fmt::print(stderr, "Usage: {}\n", info.usage); }
 
 }  // namespace
 
@@ -57,26 +53,45 @@ CommandStart StartCommand(std::span<const std::string> args, const FlagTable& ta
   const Result<MpiLaunch> launch = DetectMpiLaunch([](const char* name) { return std::getenv(name); });
   if (!launch.ok()) return {std::nullopt, Fail(launch.status())};
   const bool speaks = launch->rank == 0;
-  const auto fail = [&](const Status& status) -> CommandStart {
-    return {std::nullopt, speaks ? Fail(status) : ExitCodeOf(status)};
-  };
-  FlagsStart start = ParseOrAnswer(args, table, info, speaks);
-  if (!start.flags) return {std::nullopt, start.exit_code};
-  Result<CommandSetup> setup = Resolve(*std::move(start.flags), speaks);
-  if (!setup.ok()) return fail(setup.status());
-  const auto connect_limit_us = static_cast<int64_t>(setup->env.hccl_connect_timeout_s * 1e6);
-  const Status joined = Job::Start(setup->run, *launch, connect_limit_us, &setup->job);
-  if (!joined.ok()) return fail(joined);
-  if (setup->job != nullptr && !setup->job->leads()) return {std::nullopt, RunWorker(*setup)};
-  return {*std::move(setup), kExitDone};
+  Result<ParsedFlags> flags = ParseFlags(args, table);
+  if (flags.ok()) {
+    if (const auto exit_code = Answer(*flags, table, info, speaks)) return {std::nullopt, *exit_code};
+  }
+  JobStart start{.launch = *launch, .command = std::string(info.usage)};
+  start.ready = flags.status();
+  CommandSetup setup{ParsedFlags(table), {}, {}, nullptr};
+  if (flags.ok()) {
+    start.command += FlagsText(*flags);
+    Result<CommandSetup> resolved = Resolve(*std::move(flags), speaks);
+    if (resolved.ok()) {
+      setup = *std::move(resolved);
+      start.connect_limit_us = static_cast<int64_t>(setup.env.hccl_connect_timeout_s * 1e6);
+    }
+    start.ready = resolved.status();
+  }
+  // Also with an error of this process: the others are to know of it.
+  const Status joined = Job::Start(setup.run, start, &setup.job);
+  if (!joined.ok()) {
+    if (!speaks) return {std::nullopt, ExitCodeOf(joined)};
+    const int exit_code = Fail(joined);
+    if (!flags.ok()) PrintUsage(info);
+    return {std::nullopt, exit_code};
+  }
+  if (setup.job != nullptr && !setup.job->leads()) return {std::nullopt, RunWorker(setup)};
+  return {std::move(setup), kExitDone};
 }
 
 FlagsStart StartWithWords(std::span<const std::string> args, const FlagTable& table,
                           const CommandInfo& info) {
-  FlagsStart start = ParseOrAnswer(args, table, info);
-  if (!start.flags) return start;
-  for (const std::string& warning : start.flags->warnings()) LogWarning("{}", warning);
-  return start;
+  Result<ParsedFlags> flags = ParseFlags(args, table);
+  if (!flags.ok()) {
+    Fail(flags.status());
+    PrintUsage(info);
+    return {std::nullopt, kExitUsage};
+  }
+  if (const auto exit_code = Answer(*flags, table, info)) return {std::nullopt, *exit_code};
+  for (const std::string& warning : flags->warnings()) LogWarning("{}", warning);
+  return {*std::move(flags), kExitDone};
 }
 
 FlagsStart StartWithoutModel(std::span<const std::string> args, const FlagTable& table,

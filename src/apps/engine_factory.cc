@@ -203,6 +203,10 @@ Result<RunningEngine> StartEngine(const RunConfig& run, EnginePlan plan) {
   ASSIGN_OR_RETURN(running.cost, ObtainPipelineCost(run, running.plan, *running.pipeline));
   for (const Pipeline* const replica : running.replicas) running.measured.push_back(replica->Counters());
   ASSIGN_OR_RETURN(running.engine, MakeReplicas(run, running, running.cost));
+  if (Job* const job = running.plan.job; job != nullptr) {
+    running.stall_watch = std::make_unique<StallWatch>(
+        *running.engine, [job](const Status& stall) { job->End(Unavailable("{}", stall.message())); });
+  }
   if (!run.trace_file.empty()) running.engine->StartTrace();
   LogInfo("init engine (load weights, create kv cache) took {:.2f} s",
           static_cast<double>(NowUs() - begin_us) / kMicrosPerSecond);

@@ -10,6 +10,7 @@
 #include "apps/engine_plan.h"
 #include "apps/pipeline_cost.h"
 #include "apps/run_config.h"
+#include "apps/stall_watch.h"
 #include "base/status.h"
 #include "engine/engine.h"
 #include "engine/token_text.h"
@@ -47,6 +48,7 @@ Result<std::unique_ptr<Engine>> MakeEngineOver(const RunConfig& run, const Loade
 struct RunningEngine : LoadedModel {
   PipelineCost cost;
   std::unique_ptr<Engine> engine;
+  std::unique_ptr<StallWatch> stall_watch;  // of a job, which a stall ends as the loss of a rank does
 };
 
 // All of it, with run.chunk_policies' first: loads, calibrates where that is wanted, starts. Replicas are

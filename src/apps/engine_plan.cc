@@ -105,6 +105,19 @@ Result<MemoryRequest> MakeMemoryRequest(const RunConfig& run, const EnginePlan& 
   return request;
 }
 
+// Of processes that share cores, all ranks count.
+Status CheckNumCores(const RunConfig& run, const EnginePlan& plan, size_t num_cores, size_t num_ranks) {
+  if (plan.job != nullptr) {
+    num_cores = plan.job->num_shared_cores();
+    num_ranks *= static_cast<size_t>(plan.job->num_sharing_processes());
+  }
+  if (num_ranks <= num_cores || run.allow_oversubscription) return OkStatus();
+  return InvalidArgument(
+      "{} ranks ({}) on {} core{}: got more ranks than cores, expected at most as many; "
+      "--allow-oversubscription starts them all the same",
+      num_ranks, LayoutName(plan.layout), num_cores, num_cores == 1 ? "" : "s");
+}
+
 // Sets plan->experts. `placement`: the text of --expert-placement.
 Status PlaceExperts(const RunConfig& run, const std::string& placement, EnginePlan* plan) {
   if (run.experts.placement_file.empty()) return OkStatus();
@@ -128,12 +141,7 @@ Status PlanRanks(const RunConfig& run, EnginePlan* plan) {
   const std::vector<int> cores = plan->job != nullptr ? plan->job->cores() : UsableCores();
   const auto num_ranks = static_cast<size_t>(plan->job != nullptr ? plan->job->map().ranks_per_process()
                                                                   : plan->layout.world_size());
-  if (num_ranks > cores.size() && !run.allow_oversubscription) {
-    return InvalidArgument(
-        "{} ranks ({}) on {} core{}: got more ranks than cores, expected at most as many; "
-        "--allow-oversubscription starts them all the same",
-        num_ranks, LayoutName(plan->layout), cores.size(), cores.size() == 1 ? "" : "s");
-  }
+  RETURN_IF_ERROR(CheckNumCores(run, *plan, cores.size(), num_ranks));
   plan->cores = AssignCores(cores, static_cast<int32_t>(num_ranks), run.threads_per_rank.value_or(0));
   if (plan->job == nullptr) return OkStatus();
   std::vector<std::vector<int>> all(plan->layout.world_size());  // the others' stay empty

@@ -2,6 +2,7 @@
 #include "apps/flags.h"
 
 #include <algorithm>
+#include <map>
 
 #include "apps/flag_value.h"
 
@@ -72,6 +73,16 @@ Status CheckSupported(const ParsedFlags& flags) {
     return Unimplemented("--{} {}: {}", spec.name, value, spec.help);
   }
   return OkStatus();
+}
+
+std::string FlagsText(const ParsedFlags& flags) {
+  std::map<std::string_view, std::string> values;
+  for (const GivenFlag& flag : flags.given()) {
+    values[flag.spec->name] = flag.value.is_string() ? flag.value.get<std::string>() : flag.value.dump();
+  }
+  std::string text;
+  for (const auto& [name, value] : values) text += fmt::format(" --{} {}", name, value);
+  return text;
 }
 
 std::vector<std::string> NoOpLines(const ParsedFlags& flags) {

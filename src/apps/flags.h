@@ -80,6 +80,9 @@ Result<ParsedFlags> ParseFlags(std::span<const std::string> args, const FlagTabl
 // kUnimplemented for the first flag that asks for something that is not here.
 Status CheckSupported(const ParsedFlags& flags);
 
+// What was given, flag by flag in the order of their names: " --a 1 --b x". The same for the same flags.
+std::string FlagsText(const ParsedFlags& flags);
+
 // One line for each given flag that has no effect.
 std::vector<std::string> NoOpLines(const ParsedFlags& flags);
 

@@ -23,14 +23,21 @@
 namespace penstock {
 namespace {
 
+// The first error of all processes. Process 0's own needs no "rank 0" before it, and keeps its code.
+Status ShareStatus(MpiWorld& world, const Status& own) {
+  const Status first = world.Share(own);
+  return world.rank() == 0 && !own.ok() ? own : first;
+}
+
 // What must be the same for the processes to understand each other.
-Status AgreeOnInputs(const RunConfig& run, MpiWorld& world) {
+Status AgreeOnInputs(const RunConfig& run, const JobStart& start, MpiWorld& world) {
   RETURN_IF_ERROR(world.Agree("the program (version and bytes)", ProgramFingerprint()));
-  RETURN_IF_ERROR(world.Agree("the layout", LayoutName(run.layout)));
+  RETURN_IF_ERROR(ShareStatus(world, start.ready));
+  RETURN_IF_ERROR(world.Agree("the command", start.command));
   RETURN_IF_ERROR(world.Agree("--expert-placement and --num-redundant-experts",
                               fmt::format("{} {}", run.experts.placement_file, run.experts.num_redundant)));
   const Result<std::string> model = CheckpointFingerprint(run.model_dir);
-  RETURN_IF_ERROR(world.Share(model.ok() ? OkStatus() : model.status()));
+  RETURN_IF_ERROR(ShareStatus(world, model.ok() ? OkStatus() : model.status()));
   return world.Agree(fmt::format("the model in {}", run.model_dir), *model);
 }
 
@@ -56,16 +63,20 @@ void BlockSignals(bool leads) {
 
 }  // namespace
 
-Status Job::Start(const RunConfig& run, const MpiLaunch& launch, int64_t connect_limit_us,
-                  std::unique_ptr<Job>* job) {
-  if (launch.launched() && launch.size != 1) BlockSignals(launch.rank == 0);
+Status Job::Start(const RunConfig& run, const JobStart& start, std::unique_ptr<Job>* job) {
+  const MpiLaunch& launch = start.launch;
+  if (!launch.launched()) return start.ready;
+  if (launch.size != 1) BlockSignals(launch.rank == 0);
   ASSIGN_OR_RETURN(std::unique_ptr<MpiWorld> world,
-                   StartMpiWorld({.launch = launch, .connect_limit_us = connect_limit_us}));
-  if (world->size() == 1) return world->Finish();
+                   StartMpiWorld({.launch = launch, .connect_limit_us = start.connect_limit_us}));
+  if (world->size() == 1) {
+    RETURN_IF_ERROR(world->Finish());
+    return start.ready;
+  }
   const ProcessMap map{.layout = run.layout, .num_processes = world->size()};
   // The groups are made of the layout that all agree on.
-  const Status inputs = AgreeOnInputs(run, *world);
-  const Status layout = inputs.ok() ? world->Share(CheckProcessMap(map)) : inputs;
+  const Status inputs = AgreeOnInputs(run, start, *world);
+  const Status layout = inputs.ok() ? ShareStatus(*world, CheckProcessMap(map)) : inputs;
   job->reset(new Job(std::move(world), map, run.synchronous_sends));
   (*job)->done_ = !layout.ok();
   return layout;
@@ -118,10 +129,12 @@ void Job::ShareCores() {
     ++same;
   }
   cores_ = AssignCores(own, same, 0)[index];
+  num_shared_cores_ = own.size();
+  num_sharing_processes_ = same;
 }
 
 Status Job::Share(const Status& own) {
-  Status first = world_->Share(own);
+  Status first = ShareStatus(*world_, own);
   if (!first.ok()) done_ = true;
   return first;
 }
@@ -160,6 +173,7 @@ void Job::OnLost(std::function<void(const Status& status)> on_lost) {
 // Process 0 stays for a while when its clients have been answered: an end of its own would be taken by the
 // launcher for the cause, and that can only be known to it after some time that another machine is gone.
 void Job::Lost(const Status& status) {
+  lost_ = true;
   std::unique_lock lock(mutex_);
   const auto on_lost = on_lost_;
   lock.unlock();
@@ -168,6 +182,10 @@ void Job::Lost(const Status& status) {
   std::this_thread::sleep_for(leads() ? kLeaderLinger : kWorkerLinger);
   if (leads()) LogError("The job ends: its supervisor may start it again.");
   std::_Exit(1);
+}
+
+void Job::StayIfLost() const {
+  while (lost_) std::this_thread::sleep_for(kWorkerLinger);
 }
 
 // mpirun sends SIGCONT to all as soon as one has died.

@@ -27,12 +27,19 @@
 
 namespace penstock {
 
+struct JobStart {
+  MpiLaunch launch;
+  int64_t connect_limit_us = 120'000'000;
+  std::string command = {};  // with its flags: the same on all processes
+  Status ready = {};         // this process's: an error is one of all
+};
+
 class Job {
  public:
   // *job stays null where this process is alone. An error is that of all processes; *job may be there then:
   // when it goes, the launcher may end the others, so that what is to be said should be said before.
-  static Status Start(const RunConfig& run, const MpiLaunch& launch, int64_t connect_limit_us,
-                      std::unique_ptr<Job>* job);
+  // `run` is not looked at where start.ready is an error.
+  static Status Start(const RunConfig& run, const JobStart& start, std::unique_ptr<Job>* job);
   // Lets go of MPI where Done() was called, or all processes have the same error; else ends all of them with
   // exit code 1.
   ~Job();
@@ -44,6 +51,9 @@ class Job {
   // The cores that this process's ranks may use: of those that all processes of this machine may use, its
   // share.
   const std::vector<int>& cores() const { return cores_; }
+  // How many cores that is a share of, and how many processes share them.
+  size_t num_shared_cores() const { return num_shared_cores_; }
+  int num_sharing_processes() const { return num_sharing_processes_; }
   // What this process's clock is ahead of process 0's.
   int64_t clock_offset_us() const { return world_->ClockOffsetUs(process()); }
   // Whether a process runs on this machine.
@@ -66,8 +76,18 @@ class Job {
   // the other for ever. It may take a second: then the launcher kills what is left.
   void OnLost(std::function<void(const Status& status)> on_lost);
 
+  // The same end for another reason.
+  [[noreturn]] void End(const Status& status) { Lost(status); }
+
+  // Does not return where a process has been lost: this one then ends by itself, and answers clients until
+  // then, also when the launcher tells it to end.
+  void StayIfLost() const;
+
   // All has gone well: the processes will come to the end together.
-  void Done() { done_ = true; }
+  void Done() {
+    OnLost(nullptr);
+    done_ = true;
+  }
 
  private:
   Job(std::unique_ptr<MpiWorld> world, ProcessMap map, bool synchronous_sends);
@@ -79,11 +99,14 @@ class Job {
   const ProcessMap map_;
   const bool synchronous_sends_;
   std::vector<int> cores_;
+  size_t num_shared_cores_ = 0;
+  int num_sharing_processes_ = 1;
   std::unique_ptr<Communicator> all_;
   std::unique_ptr<MessageEndpoint> endpoint_;
   std::unique_ptr<PeerWatch> watch_;
   std::mutex mutex_;
   std::function<void(const Status&)> on_lost_;  // GUARDED_BY(mutex_)
+  std::atomic<bool> lost_{false};
   std::atomic<bool> done_{false};
   std::atomic<bool> ending_{false};
   std::thread hints_;

@@ -28,6 +28,7 @@ class RecordingExecutor : public Executor {
   std::unique_ptr<StepResult> Poll() override;
   FirstStageLoad FirstStage() const override { return inner_.FirstStage(); }
   void SetNotify(std::function<void()> notify) override { inner_.SetNotify(std::move(notify)); }
+  Status Failure() const override { return inner_.Failure(); }
   void Cancel(SeqId seq) override { inner_.Cancel(seq); }
 
  private:

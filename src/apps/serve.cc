@@ -92,8 +92,10 @@ Status Serve(const CommandSetup& setup, ShutdownSignals& signals) {
 
   const int64_t timeout_s = setup.flags.Int("shutdown-timeout");
   signals.Wait();
+  if (setup.job != nullptr) setup.job->StayIfLost();
   LogInfo("Shutting down: running requests have {} s to end; once more ends at once.", timeout_s);
   Drain(*server, *running.engine, timeout_s * kMicrosPerSecond);
+  if (setup.job != nullptr) setup.job->StayIfLost();
   RETURN_IF_ERROR(RecordExpertLoad(run, running));
   SaveLearntCost(running.cost, running.engine->Stats());
   // Empty if /stop_profile has ended it.

@@ -25,6 +25,7 @@ class SharedExecutor : public Executor {
   std::unique_ptr<StepResult> Poll() override { return shared_.Poll(); }
   FirstStageLoad FirstStage() const override { return shared_.FirstStage(); }
   void SetNotify(std::function<void()> notify) override { notify_ = std::move(notify); }
+  Status Failure() const override { return shared_.Failure(); }
   void Cancel(SeqId seq) override { shared_.Cancel(seq); }
 
  private:

@@ -1,10 +1,10 @@
 // MessageEndpoint: messages between the processes of a job that are sent while their owners compute.
 //
 // A message is a short header and a payload; both go from and into the caller's memory. One progress thread
-// for each endpoint does what MPI asks to be done: it sleeps for 20 us between looks while something is
-// moving, longer when nothing is (up to 200 us; 1 ms after a tenth of a second of silence), and is woken at
-// once by Send() and PostReceive(). A transfer so overlaps the work of whoever began it; a sender that wants
-// two under way keeps two buffers.
+// for each endpoint does what MPI asks to be done: it sleeps between looks: for 20 us after something
+// has come, then longer, up to 100 us while something is moving, and up to an eighth of the silence (200 us
+// to 1 ms) when nothing is; it is woken at once by Send() and PostReceive(). A transfer so overlaps the work
+// of whoever began it; a sender that wants two under way keeps two buffers.
 //
 // Messages from one rank to another on one channel arrive in the order in which they were sent, and take the
 // receives in the order in which these were posted. Channels do not wait for each other.

@@ -137,6 +137,8 @@ class Engine {
   // OK while the engine can make progress; kUnavailable with the reason when it is draining, dead, or has
   // made none for too long while steps are in flight.
   virtual Status Health() const = 0;
+  // The last of these alone, which no waiting mends: kUnavailable with what is known. Also while it drains.
+  virtual Status Stall() const { return OkStatus(); }
 
   // Drops all cached prefix blocks that no live sequence uses.
   virtual void ResetPrefixCache() = 0;

@@ -175,6 +175,10 @@ bool EngineCore::Tick(int64_t now_us) {
     TakeResult(std::move(*result), now_us);
     any = true;
   }
+  if (failure_.ok()) {  // also where nothing is in flight
+    failure_ = executor_.Failure();
+    if (!failure_.ok()) EndAll(FinishReason::kError, failure_, now_us);
+  }
   any |= SubmitSteps(now_us);
   if (in_busy_period_ && idle() && in_flight_.empty()) {
     in_busy_period_ = false;

@@ -113,6 +113,13 @@ Status ReplicaEngine::Health() const {
   return OkStatus();
 }
 
+Status ReplicaEngine::Stall() const {
+  for (size_t i = 0; i < replicas_.size(); ++i) {
+    RETURN_IF_ERROR(replicas_[i]->Stall().WithContext("replica " + std::to_string(i)));
+  }
+  return OkStatus();
+}
+
 void ReplicaEngine::ForAll(const std::function<void(Engine&)>& act) {
   std::vector<std::thread> threads;
   for (const auto& replica : replicas_) threads.emplace_back([&act, &replica] { act(*replica); });

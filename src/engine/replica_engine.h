@@ -31,6 +31,7 @@ class ReplicaEngine : public Engine {
   std::vector<EngineStats> ReplicaStats() const override;
   // The first error, with "replica 1: " before it.
   Status Health() const override;
+  Status Stall() const override;
   void ResetPrefixCache() override;
   void StartTrace() override;
   std::string StopTrace() override;

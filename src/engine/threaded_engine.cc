@@ -136,6 +136,14 @@ Status ThreadedEngine::Health() const {
     if (!failure_.ok()) return Unavailable("the engine has failed: {}", failure_.message());
     if (draining_) return Unavailable("the engine is shutting down");
   }
+  RETURN_IF_ERROR(Stall());
+  if (consecutive_failures_ >= kFailuresInARow) {
+    return Unavailable("the last {} steps have failed", consecutive_failures_.load());
+  }
+  return OkStatus();
+}
+
+Status ThreadedEngine::Stall() const {
   const int64_t now_us = NowUs();
   const int64_t busy_since_us = busy_since_us_;
   if (busy_since_us != 0 && now_us - busy_since_us > config_.health.min_stall_us) {
@@ -144,9 +152,6 @@ Status ThreadedEngine::Health() const {
   if (now_us > stall_deadline_us_) {
     return Unavailable("no step has come back for {} s while steps are in flight",
                        (now_us - last_progress_us_) / 1'000'000);
-  }
-  if (consecutive_failures_ >= kFailuresInARow) {
-    return Unavailable("the last {} steps have failed", consecutive_failures_.load());
   }
   return OkStatus();
 }

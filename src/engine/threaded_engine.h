@@ -48,6 +48,7 @@ class ThreadedEngine : public Engine {
   // The first call waits for a tick; after every later one the engine thread publishes what it is.
   EngineLoad Load() const override;
   Status Health() const override;
+  Status Stall() const override;
   void ResetPrefixCache() override;
   void StartTrace() override;
   std::string StopTrace() override;

@@ -324,14 +324,43 @@ class SilentExecutor : public Executor {
   }
   std::unique_ptr<StepResult> Poll() override { return nullptr; }
   FirstStageLoad FirstStage() const override { return {.num_steps = num_steps, .begin_us = begin_us_}; }
-  void SetNotify(std::function<void()>) override {}
+  void SetNotify(std::function<void()> notify) override { notify_ = std::move(notify); }
+  Status Failure() const override { return is_gone_ ? Unavailable("process 1 is gone") : OkStatus(); }
   void Cancel(SeqId) override {}
+
+  void Go() {
+    is_gone_ = true;
+    notify_();
+  }
 
   std::atomic<int32_t> num_steps = 0;
 
  private:
   int64_t begin_us_ = 0;
+  std::function<void()> notify_;
+  std::atomic<bool> is_gone_ = false;
 };
+
+TEST_F(ThreadedEngineTest, AnExecutorThatGoesEndsAllAlsoWithoutAResult) {
+  EngineConfig config = SmallConfig();
+  for (const bool is_idle : {true, false}) {
+    SilentExecutor executor;
+    auto engine = *MakeEngine(config, executor, texts_);
+    Waiter waiter;
+    if (!is_idle) {
+      ASSERT_TRUE(engine->Submit(MakeRequest("a", CountingPrompt(30), 1), waiter.Sink()).ok());
+      Until([&] { return executor.num_steps == 1; });
+    }
+    executor.Go();
+    if (!is_idle) {
+      EXPECT_EQ(waiter.Wait().reason(), FinishReason::kError);
+    }
+    Until([&] { return !engine->Health().ok(); });
+    EXPECT_NE(engine->Health().message().find("process 1 is gone"), std::string::npos);
+    EXPECT_EQ(engine->Submit(MakeRequest("b", CountingPrompt(30), 1), waiter.Sink()).code(),
+              StatusCode::kUnavailable);
+  }
+}
 
 TEST_F(ThreadedEngineTest, WakesByItselfWhenTheNextStepIsDue) {
   EngineConfig config = SmallConfig();

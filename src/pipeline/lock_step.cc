@@ -28,6 +28,7 @@ class LockStepPipelines::View : public Executor {
   void Submit(std::unique_ptr<Step> step) override { all_.Submit(idx_, std::move(step)); }
   std::unique_ptr<StepResult> Poll() override { return all_.Poll(idx_); }
   FirstStageLoad FirstStage() const override { return all_.FirstStage(idx_); }
+  Status Failure() const override { return all_.replicas_[idx_].pipeline->Failure(); }
   void SetNotify(std::function<void()> notify) override { all_.SetNotify(idx_, std::move(notify)); }
   void Cancel(SeqId seq) override { all_.Cancel(idx_, seq); }
 
@@ -203,6 +204,7 @@ class OwningView : public Executor {
   void Submit(std::unique_ptr<Step> step) override { view_.Submit(std::move(step)); }
   std::unique_ptr<StepResult> Poll() override { return view_.Poll(); }
   FirstStageLoad FirstStage() const override { return view_.FirstStage(); }
+  Status Failure() const override { return view_.Failure(); }
   void SetNotify(std::function<void()> notify) override { view_.SetNotify(std::move(notify)); }
   void Cancel(SeqId seq) override { view_.Cancel(seq); }
 

@@ -71,6 +71,26 @@ TEST(PipelineTest, PromptLogprobsComeForEveryTargetInPieces) {
   EXPECT_EQ(result.tokens[0].id, FakeModel::NextToken(prompt));
 }
 
+TEST(PipelineTest, AFailureEndsStepsInFlightAndLaterOnes) {
+  FakePipeline pipeline(2);
+  std::latch begun(1), go_on(1);
+  pipeline.models[1]->on_forward = [&](const ModelBatch&) {
+    begun.count_down();
+    go_on.wait();
+  };
+  const auto prompt = Prompt(8, 4);
+  pipeline.executor->Submit(MakeStep(1, {MakeChunk(1, prompt, 0, 8)}));
+  begun.wait();
+  pipeline.executor->Fail(Unavailable("process 1 is gone"));
+  EXPECT_EQ(pipeline.executor->Failure().message(), "process 1 is gone");
+  EXPECT_EQ(pipeline.Next().status.message(), "process 1 is gone");
+  pipeline.executor->Submit(MakeStep(2, {MakeChunk(1, prompt, 0, 8)}));
+  const StepResult later = pipeline.Next();
+  EXPECT_EQ(later.step_id, 2u);
+  EXPECT_EQ(later.status.code(), StatusCode::kUnavailable);
+  go_on.count_down();  // what comes of it now is nobody's any more
+}
+
 TEST(PipelineTest, TheLastStageIsToldWhichRowsAreWanted) {
   FakePipeline pipeline(2);
   std::vector<std::vector<int32_t>> wanted;

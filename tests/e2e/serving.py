@@ -55,9 +55,12 @@ class Server:
     def log_text(self):
         return pathlib.Path(self.log.name).read_text()
 
+    def ask_to_end(self):
+        self.process.send_signal(signal.SIGTERM)
+
     def stop(self):
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.ask_to_end()
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
