@@ -147,7 +147,9 @@ SchedulerStats Scheduler::stats() const {
     if (seq->state == SequenceState::kEnded) continue;
     const bool waits = seq->state == SequenceState::kWaiting;
     const bool deferred = waits && cache_.IsDeferred(*seq);
-    stats.waiting_prompt_tokens += std::max(0, seq->prompt_len - seq->num_computed);
+    // Of a waiting one, what is cached will not be computed.
+    const int32_t begin = waits ? seq->prefill_begin : seq->num_computed;
+    stats.waiting_prompt_tokens += std::max(0, seq->prompt_len - begin);
     stats.num_deferred += deferred;
     if (!order_.has_cost() || deferred) continue;  // little is left of a deferred one when its turn comes
     stats.waiting_prompt_us +=

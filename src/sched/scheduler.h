@@ -50,7 +50,7 @@ struct SchedulerStats {
   int32_t num_deferred = 0;  // wait for a running sequence to compute the prompt they share
   int32_t num_held_blocks = 0;
   int32_t steps_in_flight = 0;
-  int64_t waiting_prompt_tokens = 0;  // prompt tokens not yet computed, of all sequences
+  int64_t waiting_prompt_tokens = 0;  // prompt tokens to be computed, of all sequences
   double waiting_prompt_us = 0;       // predicted time for them on the slowest stage; 0: no cost is known
   uint64_t preemptions = 0;
   uint64_t prefix_cache_queries = 0;  // tokens looked up

@@ -250,6 +250,8 @@ TEST(Scheduler, CachedPrefixIsNotComputedAgain) {
   std::vector<TokenId> other = Prompt(40);
   other[21] = 7;
   rig.Add(Spec(3, other, 3));  // differs in block 5
+  EXPECT_EQ(rig.scheduler.stats().waiting_prompt_tokens, 4 + 20)
+      << "what is to be computed, not what is cached";
   rig.SubmitAll();
   EXPECT_EQ(rig.scheduler.Find(2)->num_cached_tokens, 36);
   EXPECT_EQ(rig.scheduler.Find(3)->num_cached_tokens, 20);
