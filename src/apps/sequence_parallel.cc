@@ -15,8 +15,9 @@ namespace penstock {
 namespace {
 
 constexpr int32_t kSmallestStep = 32;
+constexpr int32_t kGrowth = 4;  // large steps decide, and cost the most
 constexpr int kRepeats = 5;
-constexpr double kBudgetUs = 1e6;
+constexpr double kBudgetUs = 5e6;
 
 // Runs steps one at a time; they take as long as all stages work on them. Several executors run the same step
 // together, and the first one's time counts.
@@ -108,8 +109,8 @@ Result<std::vector<SequenceParallelTimes>> TimeSequenceParallel(int32_t max_toke
       spent_us += pair_us;
     }
     all.push_back({tokens, Median(times_us[0]), Median(times_us[1])});
-    pair_us *= 2;
-    tokens = tokens == max_tokens ? 0 : std::min(2 * tokens, max_tokens);
+    pair_us *= kGrowth;
+    tokens = tokens == max_tokens ? 0 : std::min(kGrowth * tokens, max_tokens);
   }
   return all;
 }

@@ -44,15 +44,15 @@ TEST(SequenceParallelTest, OneDisturbedSizeDoesNotTurnItOff) {
 
 TEST(SequenceParallelTest, SizesGrowToTheLargestAndTheMedianCounts) {
   int num_steps = 0;
-  const auto times = *TimeSequenceParallel(100, 1e6, [&](int32_t tokens, bool is_on) -> Result<double> {
+  const auto times = *TimeSequenceParallel(200, 1e6, [&](int32_t tokens, bool is_on) -> Result<double> {
     const bool is_disturbed = ++num_steps % 10 <= 4;  // the first two of five, both ways
     return tokens + (is_on ? 0 : 10) + (is_disturbed ? 1000 * (num_steps % 10) : 0);
   });
   ASSERT_EQ(times.size(), 3u);
   EXPECT_EQ(times[0].tokens, 32);
-  EXPECT_EQ(times[2].tokens, 100);
-  EXPECT_EQ(times[2].with_us, 100);
-  EXPECT_EQ(times[2].without_us, 110);
+  EXPECT_EQ(times[2].tokens, 200);
+  EXPECT_EQ(times[2].with_us, 200);
+  EXPECT_EQ(times[2].without_us, 210);
   EXPECT_EQ(num_steps, 30);
 }
 
