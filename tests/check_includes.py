@@ -99,11 +99,26 @@ def check_file(path, module, text, reach, modules):
         yield "has no #pragma once"
 
 
+TYPE = re.compile(r"^(?:class|struct|enum class) (\w+)(?: final)?(?: : [^{;]*)? ?\{", re.MULTILINE)
+
+
+def types_of_one_name(headers):
+    """Types that two headers define: in one program the linker takes either's functions for both."""
+    places = {}
+    for relative, text in headers:
+        for name in set(TYPE.findall(text)):
+            places.setdefault(name, []).append(relative)
+    for name, where in sorted(places.items()):
+        if len(where) > 1:
+            yield f"{where[1]}: defines {name}, as {where[0]} does"
+
+
 def check(root):
     """All violations under `root`, as texts "file: what"."""
     edges = read_design((root / "docs/design.md").read_text(encoding="utf-8"))
     reach = closure(edges)
     violations = []
+    headers = []
     for path in sorted((root / "src").rglob("*")):
         if path.suffix not in {".h", ".cc", ".cu", ".cuh"}:
             continue
@@ -114,7 +129,9 @@ def check(root):
             continue
         text = path.read_text(encoding="utf-8")
         violations += [f"{relative}: {what}" for what in check_file(relative, module, text, reach, edges)]
-    return violations
+        if path.suffix == ".h" and "testing" not in relative.parts and "namespace {" not in text:
+            headers.append((relative, text))
+    return violations + list(types_of_one_name(headers))
 
 
 def self_test():
@@ -134,6 +151,8 @@ def self_test():
         "src/mid/test.cc": "#include <gtest/gtest.h>\n",
         "src/mid/once.h": "int x;\n",
         "src/new/n.cc": "int x;\n",
+        "src/low/twice.h": "#pragma once\nclass Twice final : Other {\n",
+        "src/mid/twice.h": "#pragma once\nstruct Twice {\nstruct Declared;\n",
     }
     expected = [
         "src/base/up.cc: includes low/l.h: base may not include low (docs/design.md)",
@@ -144,6 +163,7 @@ def self_test():
         "src/mid/spdx.cc: has no SPDX line",
         "src/mid/test.cc: includes gtest/gtest.h: only tests may",
         "src/new/n.cc: new is not in the table of docs/design.md",
+        "src/mid/twice.h: defines Twice, as src/low/twice.h does",
     ]
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)

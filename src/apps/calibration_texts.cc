@@ -81,7 +81,7 @@ Result<std::vector<CalibrationEntry>> ParseCalibrationFile(const std::string& te
 Result<std::vector<std::vector<int32_t>>> TokeniseCalibration(const std::vector<CalibrationEntry>& entries,
                                                               const Tokenizer& tokenizer,
                                                               const ChatTemplate* chat_template,
-                                                              const CalibrationLimits& limits) {
+                                                              const CalibrationTextLimits& limits) {
   std::vector<std::vector<int32_t>> texts;
   int64_t left = limits.max_tokens;
   for (const CalibrationEntry& entry : entries) {

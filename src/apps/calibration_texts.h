@@ -18,7 +18,7 @@
 
 namespace penstock {
 
-struct CalibrationLimits {
+struct CalibrationTextLimits {
   int64_t max_tokens = 0;  // of all texts
   int32_t max_len = 0;     // of one text: longer ones are cut into several
   int32_t vocab_size = 0;  // of the model
@@ -39,6 +39,6 @@ Result<std::vector<CalibrationEntry>> ParseCalibrationFile(const std::string& te
 Result<std::vector<std::vector<int32_t>>> TokeniseCalibration(const std::vector<CalibrationEntry>& entries,
                                                               const Tokenizer& tokenizer,
                                                               const ChatTemplate* chat_template,
-                                                              const CalibrationLimits& limits);
+                                                              const CalibrationTextLimits& limits);
 
 }  // namespace penstock

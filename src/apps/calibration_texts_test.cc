@@ -31,7 +31,7 @@ class ByteTokenizer : public Tokenizer {
   std::optional<std::string> none_;
 };
 
-Result<Texts> Tokenise(const std::string& text, CalibrationLimits limits = {100, 100, 256}) {
+Result<Texts> Tokenise(const std::string& text, CalibrationTextLimits limits = {100, 100, 256}) {
   ASSIGN_OR_RETURN(const auto entries, ParseCalibrationFile(text, "file"));
   const auto chat =
       ChatTemplate::FromText("{% for m in messages %}<{{ m.content }}>{% endfor %}", "", "").value();

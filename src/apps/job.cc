@@ -34,8 +34,6 @@ Status AgreeOnInputs(const RunConfig& run, const JobStart& start, MpiWorld& worl
   RETURN_IF_ERROR(world.Agree("the program (version and bytes)", ProgramFingerprint()));
   RETURN_IF_ERROR(ShareStatus(world, start.ready));
   RETURN_IF_ERROR(world.Agree("the command", start.command));
-  RETURN_IF_ERROR(world.Agree("--expert-placement and --num-redundant-experts",
-                              fmt::format("{} {}", run.experts.placement_file, run.experts.num_redundant)));
   const Result<std::string> model = CheckpointFingerprint(run.model_dir);
   RETURN_IF_ERROR(ShareStatus(world, model.ok() ? OkStatus() : model.status()));
   return world.Agree(fmt::format("the model in {}", run.model_dir), *model);

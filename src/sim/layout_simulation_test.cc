@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "sim/replica_router.h"
+#include "sim/backlog_router.h"
 
 namespace penstock {
 namespace {
@@ -80,8 +80,8 @@ TEST(LayoutSimulation, RefusesWhatTheEngineCannot) {
   EXPECT_EQ(status({.pp = 62}), StatusCode::kInvalidArgument);
 }
 
-TEST(ReplicaRouter, GoesWhereTheLeastIsLeft) {
-  ReplicaRouter router(MakeBalancedCost({.alpha = 1e-4}, 1), 2);
+TEST(BacklogRouter, GoesWhereTheLeastIsLeft) {
+  BacklogRouter router(MakeBalancedCost({.alpha = 1e-4}, 1), 2);
   EXPECT_EQ(router.Route(0, {.prompt_len = 10'000}), 0u);
   EXPECT_EQ(router.Route(1, {.prompt_len = 4'000}), 1u);
   EXPECT_EQ(router.Route(2, {.prompt_len = 4'000}), 1u);  // 8,000 against 10,000

@@ -199,7 +199,7 @@ SimulationReport Simulation::Run() {
 
   counts_ = true;
   start_us_ = clock_.now_us();
-  ReplicaRouter router(config_.cost, replicas_.size());
+  BacklogRouter router(config_.cost, replicas_.size());
   TrafficSource source(traffic_, start_us_, config_.block_size, next_own_id_);
   if (replicas_.size() > 1) source.SendTo(router);
   for (const RequestOutput& output : Send(source)) {

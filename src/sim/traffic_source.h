@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "sim/replica_router.h"
+#include "sim/backlog_router.h"
 #include "sim/run_until_idle.h"
 #include "sim/workload.h"
 
@@ -26,7 +26,7 @@ class TrafficSource : public EventSource {
   // Which replica requests go to: all to one (the first, unless it is said), or where `router` says, which
   // outlives it.
   void SendTo(size_t replica) { replica_ = replica; }
-  void SendTo(ReplicaRouter& router) { router_ = &router; }
+  void SendTo(BacklogRouter& router) { router_ = &router; }
 
   std::optional<int64_t> NextUs() const override;
   size_t Replica() override;
@@ -45,7 +45,7 @@ class TrafficSource : public EventSource {
   const int64_t start_us_;
   const int32_t block_size_;
   const TokenId first_own_id_;
-  ReplicaRouter* router_ = nullptr;
+  BacklogRouter* router_ = nullptr;
   size_t replica_ = 0;
   size_t next_ = 0;
   std::set<std::pair<int64_t, size_t>> due_;  // closed loop: when clients send which requests

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sim/replica_router.h"
+#include "sim/backlog_router.h"
 
 #include <algorithm>
 
@@ -7,7 +7,7 @@
 
 namespace penstock {
 
-size_t ReplicaRouter::Route(size_t id, const SimRequest& request) {
+size_t BacklogRouter::Route(size_t id, const SimRequest& request) {
   const auto least = std::min_element(backlog_us_.begin(), backlog_us_.end());
   const double work_us = cost_.BottleneckChunkUs(request.cached_len, request.prompt_len - request.cached_len);
   *least += work_us;
@@ -16,7 +16,7 @@ size_t ReplicaRouter::Route(size_t id, const SimRequest& request) {
   return replica;
 }
 
-void ReplicaRouter::OnEnd(size_t id) {
+void BacklogRouter::OnEnd(size_t id) {
   const auto found = routed_.find(id);
   CHECK(found != routed_.end());
   double& backlog_us = backlog_us_[found->second.replica];

@@ -1,5 +1,6 @@
-// ReplicaRouter: to which replica a request goes: the one that would be free first, by the predicted time of
-// what it has not ended yet.
+// BacklogRouter: to which replica a request goes: the one that would be free first, by the predicted time of
+// what it has not ended yet. The product's router (engine/replica_router.h) without prefixes, of which the
+// simulator's requests have only a length.
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -14,10 +15,10 @@
 
 namespace penstock {
 
-class ReplicaRouter {
+class BacklogRouter {
  public:
   // cost: known, of one replica.
-  ReplicaRouter(CostModel cost, size_t num_replicas) : cost_(std::move(cost)), backlog_us_(num_replicas) {}
+  BacklogRouter(CostModel cost, size_t num_replicas) : cost_(std::move(cost)), backlog_us_(num_replicas) {}
 
   // The replica with the least backlog, the first of several; `id` is the request's until it has ended.
   size_t Route(size_t id, const SimRequest& request);
